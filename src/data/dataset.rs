@@ -1,0 +1,256 @@
+use dfdx::shapes::Dtype;
+use dfdx::tensor::{Tensor, TensorFromVec};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use std::fmt;
+
+use crate::error::{Error, Result, check_size};
+
+/// Pairs of a known past `(n, P, D)` and the future `(n, F, D)` that follows it.
+///
+/// Values are held batch-first, in row-major order. P and F need not be equal.
+///
+/// ```
+/// use seq2seq::prelude::*;
+///
+/// let past = vec![0.0, 1.0, 2.0, 10.0, 11.0, 12.0];
+/// let future = vec![3.0, 4.0, 13.0, 14.0];
+/// let data = Dataset::new(past, future, 3, 2, 1)?;
+/// assert_eq!(data.len(), 2);
+/// assert_eq!(data.window(1)?.future, [13.0, 14.0]);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dataset {
+    past: Vec<f32>,
+    future: Vec<f32>,
+    past_steps: usize,
+    future_steps: usize,
+    features: usize,
+}
+
+/// One series: its past `(P, D)` and its future `(F, D)`, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Window {
+    /// What the network is shown, `(P, D)`.
+    pub past: Vec<f32>,
+    /// What it has to predict, `(F, D)`.
+    pub future: Vec<f32>,
+}
+
+impl Dataset {
+    /// Puts together a data set from `past`, `(n, P, D)`, and `future`, `(n, F, D)`, where P is
+    /// `past_steps`, F is `future_steps` and D is `features`; n follows from the lengths.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when P, F or D is 0, [`Error::Shape`] when the lengths do not fit them,
+    /// [`Error::Data`] when there is no window or a value is not finite.
+    pub fn new(
+        past: Vec<f32>,
+        future: Vec<f32>,
+        past_steps: usize,
+        future_steps: usize,
+        features: usize,
+    ) -> Result<Self> {
+        for (name, value) in
+            [("past_steps", past_steps), ("future_steps", future_steps), ("features", features)]
+        {
+            if value == 0 {
+                return Err(Error::setting(name, value, "at least 1"));
+            }
+        }
+        let series = past.len() / (past_steps * features);
+        if series == 0 {
+            return Err(Error::Data(format!(
+                "there is no window: {} values are less than P x D = {past_steps} x {features}",
+                past.len()
+            )));
+        }
+        check_size(
+            format!("the length of past (n x P x D, P = {past_steps}, D = {features})"),
+            series * past_steps * features,
+            past.len(),
+        )?;
+        check_size(
+            format!("the length of future (n x F x D, F = {future_steps}, D = {features})"),
+            series * future_steps * features,
+            future.len(),
+        )?;
+        for (part, values, steps) in
+            [("past", &past, past_steps), ("future", &future, future_steps)]
+        {
+            if let Some(i) = values.iter().position(|v| !v.is_finite()) {
+                return Err(Error::Data(format!(
+                    "the {part} of series {} has the value {} at step {}, feature {}; all values \
+                     must be finite",
+                    i / (steps * features),
+                    values[i],
+                    i / features % steps,
+                    i % features
+                )));
+            }
+        }
+        Ok(Self { past, future, past_steps, future_steps, features })
+    }
+
+    /// Number of series, n.
+    #[allow(clippy::len_without_is_empty)] // a data set is never empty
+    pub fn len(&self) -> usize {
+        self.past.len() / (self.past_steps * self.features)
+    }
+
+    /// Number of past steps, P.
+    pub fn past_steps(&self) -> usize {
+        self.past_steps
+    }
+
+    /// Number of future steps, F: the horizon.
+    pub fn future_steps(&self) -> usize {
+        self.future_steps
+    }
+
+    /// Number of features, D.
+    pub fn features(&self) -> usize {
+        self.features
+    }
+
+    /// All past values, `(n, P, D)`.
+    pub fn past(&self) -> &[f32] {
+        &self.past
+    }
+
+    /// All future values, `(n, F, D)`.
+    pub fn future(&self) -> &[f32] {
+        &self.future
+    }
+
+    /// Series number `index`.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when there is no such series.
+    pub fn window(&self, index: usize) -> Result<Window> {
+        if index >= self.len() {
+            let allowed = format!("below {}, the number of series", self.len());
+            return Err(Error::setting("index", index, allowed));
+        }
+        let (p, f) = self.sizes();
+        Ok(Window {
+            past: self.past[index * p..][..p].to_vec(),
+            future: self.future[index * f..][..f].to_vec(),
+        })
+    }
+
+    /// Sets the last `validation_fraction` of the series aside: `(train, validation)`.
+    ///
+    /// The order of the series stays as it is, so that of a series in time the last part is set
+    /// aside. Split first, then fit: a scaler or a model that has seen the validation part can not
+    /// be judged by it.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when the fraction is outside `0..1` or leaves no series in one part.
+    pub fn split(&self, validation_fraction: f64) -> Result<(Dataset, Dataset)> {
+        let n = self.len();
+        let validation = (n as f64 * validation_fraction).round();
+        // The comparison is false for NaN too.
+        if !(validation >= 1.0 && validation < n as f64) {
+            return Err(Error::setting(
+                "validation_fraction",
+                validation_fraction,
+                format!("above 0 and below 1, and leave a series of {n} in both parts"),
+            ));
+        }
+        let train = n - validation as usize;
+        Ok((self.select(0..train)?, self.select(train..n)?))
+    }
+
+    /// The series with the given indices, in that order.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when there is no such series, [`Error::Data`] when there is no index.
+    pub fn select(&self, indices: impl IntoIterator<Item = usize>) -> Result<Dataset> {
+        let (p, f) = self.sizes();
+        let mut selected = Self { past: Vec::new(), future: Vec::new(), ..*self };
+        for index in indices {
+            if index >= self.len() {
+                let allowed = format!("below {}, the number of series", self.len());
+                return Err(Error::setting("index", index, allowed));
+            }
+            selected.past.extend(&self.past[index * p..][..p]);
+            selected.future.extend(&self.future[index * f..][..f]);
+        }
+        if selected.past.is_empty() {
+            return Err(Error::Data("no series was selected".into()));
+        }
+        Ok(selected)
+    }
+
+    /// Mini-batches of `batch_size` series in an order drawn from `seed` and `epoch`; the last one
+    /// holds what is left. Every series is in exactly one batch.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when `batch_size` is 0.
+    pub fn batches(&self, batch_size: usize, seed: u64, epoch: usize) -> Result<Vec<Dataset>> {
+        batch_indices(self.len(), batch_size, seed, epoch)?
+            .iter()
+            .map(|indices| self.select(indices.iter().copied()))
+            .collect()
+    }
+
+    /// The past as a tensor `(n, P, D)` on `device`.
+    pub fn past_tensor<E, D>(&self, device: &D) -> Tensor<(usize, usize, usize), E, D>
+    where
+        E: Dtype + From<f32>,
+        D: TensorFromVec<E>,
+    {
+        let values = self.past.iter().map(|&v| v.into()).collect();
+        device.tensor_from_vec(values, (self.len(), self.past_steps, self.features))
+    }
+
+    /// The future as a tensor `(n, F, D)` on `device`.
+    pub fn future_tensor<E, D>(&self, device: &D) -> Tensor<(usize, usize, usize), E, D>
+    where
+        E: Dtype + From<f32>,
+        D: TensorFromVec<E>,
+    {
+        let values = self.future.iter().map(|&v| v.into()).collect();
+        device.tensor_from_vec(values, (self.len(), self.future_steps, self.features))
+    }
+
+    /// The same windows with other values.
+    pub(super) fn with_values(&self, past: Vec<f32>, future: Vec<f32>) -> Dataset {
+        debug_assert!(past.len() == self.past.len() && future.len() == self.future.len());
+        Dataset { past, future, ..*self }
+    }
+
+    /// Values in the past and in the future of one series.
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        (self.past_steps * self.features, self.future_steps * self.features)
+    }
+}
+
+/// Shuffled indices of the mini-batches of one epoch.
+pub(crate) fn batch_indices(
+    series: usize,
+    batch_size: usize,
+    seed: u64,
+    epoch: usize,
+) -> Result<Vec<Vec<usize>>> {
+    if batch_size == 0 {
+        return Err(Error::setting("batch_size", batch_size, "at least 1"));
+    }
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(epoch as u64); // each epoch an order of its own, the same in every run
+    let mut order: Vec<usize> = (0..series).collect();
+    order.shuffle(&mut rng);
+    Ok(order.chunks(batch_size).map(<[usize]>::to_vec).collect())
+}
+
+impl fmt::Display for Dataset {
+    /// The shapes, with the names of their axes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (n, d) = (self.len(), self.features);
+        writeln!(f, "past   ({n}, {}, {d})  (series, past steps, features)", self.past_steps)?;
+        write!(f, "future ({n}, {}, {d})  (series, future steps, features)", self.future_steps)
+    }
+}

@@ -1,0 +1,112 @@
+//! One error type for the whole crate, written for a learner who reads it below a cell.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// What went wrong, with the value that was given and what is allowed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// A setting is outside its range.
+    Setting {
+        /// The setting, as it is spelled in the struct or in the function's signature.
+        name: &'static str,
+        /// The value that was given.
+        value: String,
+        /// What is allowed.
+        allowed: String,
+    },
+    /// Two sizes that have to agree do not.
+    Shape {
+        /// The tensor and the axis that do not fit.
+        what: String,
+        /// The size that is needed.
+        expected: usize,
+        /// The size that was given.
+        found: usize,
+    },
+    /// The data can not be used as it is.
+    Data(String),
+    /// A file of weights can not be read or does not fit the model.
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The file system refused.
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's own message.
+        source: std::io::Error,
+    },
+    /// dfdx could not allocate or compute.
+    Tensor(String),
+    /// A picture could not be drawn.
+    Picture(String),
+}
+
+/// [`std::result::Result`] with this crate's [`enum@Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    pub(crate) fn setting(
+        name: &'static str,
+        value: impl fmt::Display,
+        allowed: impl Into<String>,
+    ) -> Self {
+        Self::Setting { name, value: value.to_string(), allowed: allowed.into() }
+    }
+
+    pub(crate) fn weights(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Weights { path: path.to_owned(), reason: reason.into() }
+    }
+
+    pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
+        Self::Io { path: path.to_owned(), source }
+    }
+}
+
+/// Refuses a size that differs from the one that is needed.
+pub(crate) fn check_size(what: impl Into<String>, expected: usize, found: usize) -> Result<()> {
+    if expected == found {
+        return Ok(());
+    }
+    Err(Error::Shape { what: what.into(), expected, found })
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Setting { name, value, allowed } => {
+                write!(f, "{name} is {value}, but it must be {allowed}")
+            }
+            Self::Shape { what, expected, found } => {
+                write!(f, "{what} is {found}, but {expected} is needed here")
+            }
+            Self::Data(reason) => write!(f, "the data can not be used: {reason}"),
+            Self::Weights { path, reason } => {
+                write!(f, "the weights in {}: {reason}", path.display())
+            }
+            Self::Io { path, source } => write!(f, "{}: {source}", path.display()),
+            Self::Tensor(reason) => write!(f, "dfdx: {reason}"),
+            Self::Picture(reason) => write!(f, "the picture could not be drawn: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl From<dfdx::tensor::CpuError> for Error {
+    fn from(error: dfdx::tensor::CpuError) -> Self {
+        Self::Tensor(error.to_string())
+    }
+}

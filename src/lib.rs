@@ -1,0 +1,78 @@
+//! Sequence-to-sequence recurrent networks for time series, for a Jupyter workbook in Rust.
+//!
+//! Data flows one way through the modules: [`data`] makes windows from signals, [`layers`] and
+//! [`model`] hold the network, [`train`] fits it, [`evaluate`] holds it against baselines, and
+//! [`plot`] shows what came out. The notebooks load all of it with `use seq2seq::prelude::*;`.
+//!
+//! # Shape letters
+//! Every signature's documentation uses the same letters:
+//!
+//! | letter | axis |
+//! | --- | --- |
+//! | B | batch: series that are computed together |
+//! | T | time steps |
+//! | P | past steps: what the network is shown |
+//! | F | future steps: what it predicts, the horizon |
+//! | D | features of the series at one step |
+//! | H | hidden size: units of a recurrent layer |
+//! | L | layers |
+//!
+//! Tensors are batch-first, `(B, T, D)`, at every public boundary.
+//!
+//! # Example
+//! ```
+//! use seq2seq::prelude::*;
+//!
+//! let hyperparameters = Hyperparameters { epochs: 2, ..Default::default() };
+//! let data = sine_cosine(SineCosine { series: 100, ..Default::default() })?;
+//! let (train, validation) = data.split(hyperparameters.validation_fraction)?;
+//! let (_, train) = WindowScaler::fit_transform(&train);
+//! let (_, validation) = WindowScaler::fit_transform(&validation);
+//!
+//! let mut model = Seq2Seq::stacked(data.features(), &hyperparameters)?;
+//! let history = fit(&mut model, &train, &validation, &hyperparameters)?;
+//! assert_eq!(history.epochs().len(), 2);
+//! # Ok::<(), Error>(())
+//! ```
+
+pub mod data;
+mod device;
+mod error;
+pub mod evaluate;
+pub mod kernels;
+pub mod layers;
+pub mod model;
+pub mod plot;
+pub mod train;
+
+pub use device::Device;
+pub use dfdx;
+pub use error::{Error, Result};
+
+use dfdx::tensor::{Cpu, NoneTape, Tensor};
+
+/// A batch of series, `(B, T, D)`.
+pub type Sequence<E = f32, D = Cpu, T = NoneTape> = Tensor<(usize, usize, usize), E, D, T>;
+
+/// What a recurrent layer remembers of each series of a batch, `(B, H)`.
+pub type State<E = f32, D = Cpu, T = NoneTape> = Tensor<(usize, usize), E, D, T>;
+
+/// Everything that a notebook needs, name by name.
+pub mod prelude {
+    pub use crate::data::{Dataset, SineCosine, Window, WindowScaler, sine_cosine};
+    pub use crate::evaluate::{Check, LeastSquares, mse, mse_of_feature, repeat_last};
+    pub use crate::layers::{Dense, Gru, Initializer};
+    pub use crate::model::{DecoderInput, Seq2Seq};
+    pub use crate::plot::{self, Picture};
+    pub use crate::train::{Adam, History, Hyperparameters, fit};
+    pub use crate::{Device, Error, Result, Sequence, State};
+
+    pub use dfdx::shapes::HasShape;
+    pub use dfdx::tensor::{
+        AsArray, Cpu, OnesTensor, SampleTensor, Tensor, TensorFrom, TensorFromVec, Trace,
+        ZerosTensor,
+    };
+    pub use dfdx::tensor_ops::{
+        Backward, BroadcastTo, MeanTo, PermuteTo, ReshapeTo, SelectTo, SumTo, TryMatMul,
+    };
+}
