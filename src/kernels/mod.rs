@@ -1,0 +1,3 @@
+//! Recurrent layers over time, as operations on dfdx's tape.
+
+pub mod reference;

@@ -1,0 +1,76 @@
+//! The recurrent layers in plain dfdx operations, on any of its devices: slow, and easy to hold
+//! against the formulas. The fast kernels are tested against these.
+
+use dfdx::shapes::{Axes3, Axis, Dtype, HasShape};
+use dfdx::tensor::{PutTape, SplitTape, Tape, Tensor};
+use dfdx::tensor_ops::{BroadcastTo, Device, PermuteTo, ReshapeTo, SelectTo, TryMatMul, TryStack};
+
+use crate::layers::GruWeights;
+use crate::{Sequence, State};
+
+/// One GRU layer over x, `(B, T, D)`, from the state h, `(B, H)`: the outputs `(B, T, H)` and the
+/// last of them, `(B, H)`. The formulas stand at [`Gru`](crate::layers::Gru).
+///
+/// # Panics
+/// When the shapes do not fit the weights, or T is 0. The layer checks both.
+pub fn gru<E: Dtype, D: Device<E>, T: Tape<E, D>>(
+    weights: &GruWeights<E, D>,
+    x: Sequence<E, D, T>,
+    h: State<E, D>,
+) -> (Sequence<E, D, T>, State<E, D>) {
+    let (_, time, _) = *x.shape();
+    let (x, tape) = x.permute::<_, Axes3<1, 0, 2>>().split_tape(); // (T, B, D)
+    let mut h = h.retaped::<T>();
+    let mut outputs = Vec::with_capacity(time);
+    for t in 0..time {
+        h = gru_step(weights, at(x.retaped::<T>(), t), h);
+        outputs.push(h.retaped::<T>());
+    }
+    // The operations so far hang on the tape of the last state: the outputs take it over.
+    let (last, steps_tape) = h.split_tape();
+    outputs[time - 1] = last.clone().put_tape(tape.merge(steps_tape));
+    let outputs = outputs.stack().permute::<_, Axes3<1, 0, 2>>(); // (B, T, H)
+    (outputs.contiguous(), last)
+}
+
+/// One step of a GRU layer: x, `(B, D)`, and the state h, `(B, H)`, give the next state.
+fn gru_step<E: Dtype, D: Device<E>, T: Tape<E, D>>(
+    weights: &GruWeights<E, D>,
+    x: State<E, D, T>,
+    h: State<E, D, T>,
+) -> State<E, D, T> {
+    let [xr, xz, xn] = gates(affine(x, &weights.weight_ih, &weights.bias_ih));
+    let [hr, hz, hn] = gates(affine(h.retaped::<T>(), &weights.weight_hh, &weights.bias_hh));
+    let r = (xr + hr).sigmoid();
+    let z = (xz + hz).sigmoid();
+    let n = (xn + r * hn).tanh();
+    n.retaped::<T>() + z * (h - n) // = (1 - z) n + z h
+}
+
+/// x · Wᵀ + b, for x `(B, K)`, W `(N, K)` and b `(N,)`.
+fn affine<E: Dtype, D: Device<E>, T: Tape<E, D>>(
+    x: State<E, D, T>,
+    weight: &Tensor<(usize, usize), E, D>,
+    bias: &Tensor<(usize,), E, D>,
+) -> State<E, D, T> {
+    let shape = (x.shape().0, weight.shape().0);
+    let weight = weight.retaped::<T>().permute();
+    x.matmul(weight) + bias.retaped::<T>().broadcast_like::<_, Axis<0>>(&shape)
+}
+
+/// The three gates `(B, H)` that lie side by side in g, `(B, 3H)`.
+fn gates<E: Dtype, D: Device<E>, T: Tape<E, D>>(g: State<E, D, T>) -> [State<E, D, T>; 3] {
+    // `slice` would read better, but its backward pass on the CPU overwrites the gradient that
+    // another slice of the same tensor has left (dfdx 0.13.0); `select` adds.
+    let (batch, width) = *g.shape();
+    let g = g.reshape_like(&(batch, 3, width / 3)).permute::<_, Axes3<1, 0, 2>>(); // (3, B, H)
+    let (g, tape) = g.split_tape();
+    let gate = |k| at(g.retaped::<T>(), k);
+    [at(g.clone().put_tape(tape), 0), gate(1), gate(2)]
+}
+
+/// `x[i]`, for x `(N, B, K)`.
+fn at<E: Dtype, D: Device<E>, T: Tape<E, D>>(x: Sequence<E, D, T>, i: usize) -> State<E, D, T> {
+    let index: Tensor<(), usize, D> = x.device().tensor_from_vec(vec![i], ());
+    x.select(index)
+}

@@ -1,0 +1,119 @@
+use dfdx::shapes::{Axes2, Dtype, HasShape};
+use dfdx::tensor::{Cpu, Storage, Tape, Tensor};
+use dfdx::tensor_ops::{BroadcastTo, Device, PermuteTo, TryMatMul};
+use std::fmt;
+
+use super::initializer::zeros;
+use super::{Initializer, Parameter, ParameterMut, Parameters};
+use crate::Sequence;
+use crate::error::{Error, Result, check_size};
+
+/// The same linear map at every step: y = x · Wᵀ + b (PyTorch's `nn.Linear`, Keras' `Dense`).
+///
+/// ```
+/// use seq2seq::prelude::*;
+///
+/// let dev = Cpu::default();
+/// let dense = Dense::new(12, 2, &mut Initializer::new(42), &dev)?;
+/// let x: Sequence = dev.zeros_like(&(5, 10, 12));
+/// assert_eq!(dense.forward(x)?.shape(), &(5, 10, 2));
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Dense<E: Dtype = f32, D: Storage<E> = Cpu> {
+    /// `(outputs, inputs)`
+    pub weight: Tensor<(usize, usize), E, D>,
+    /// `(outputs,)`
+    pub bias: Tensor<(usize,), E, D>,
+}
+
+impl<D: Device<f32>> Dense<f32, D> {
+    /// Glorot-uniform weights and a zero bias.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when a size is 0.
+    pub fn new(
+        inputs: usize,
+        outputs: usize,
+        initializer: &mut Initializer,
+        device: &D,
+    ) -> Result<Self> {
+        Self::of_dtype(inputs, outputs, initializer, device)
+    }
+}
+
+impl<E: Dtype + From<f32>, D: Device<E>> Dense<E, D> {
+    /// As [`Dense::new`], for any type of number.
+    ///
+    /// # Errors
+    /// As [`Dense::new`].
+    pub fn of_dtype(
+        inputs: usize,
+        outputs: usize,
+        initializer: &mut Initializer,
+        device: &D,
+    ) -> Result<Self> {
+        for (name, value) in [("inputs", inputs), ("outputs", outputs)] {
+            if value == 0 {
+                return Err(Error::setting(name, value, "at least 1"));
+            }
+        }
+        Ok(Self {
+            weight: initializer.glorot_uniform(outputs, inputs, device),
+            bias: zeros(outputs, device),
+        })
+    }
+}
+
+impl<E: Dtype, D: Storage<E>> Dense<E, D> {
+    /// Features that go in.
+    pub fn inputs(&self) -> usize {
+        self.weight.shape().1
+    }
+
+    /// Features that come out.
+    pub fn outputs(&self) -> usize {
+        self.weight.shape().0
+    }
+}
+
+impl<E: Dtype, D: Device<E>> Dense<E, D> {
+    /// `(B, T, inputs)` to `(B, T, outputs)`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when x has another number of features.
+    pub fn forward<T: Tape<E, D>>(&self, x: Sequence<E, D, T>) -> Result<Sequence<E, D, T>> {
+        let (batch, time, features) = *x.shape();
+        check_size("the features axis of a dense layer's input", self.inputs(), features)?;
+        let weight = self.weight.retaped::<T>().permute::<_, Axes2<1, 0>>();
+        let bias = self.bias.retaped::<T>().broadcast_like::<_, Axes2<0, 1>>(&(
+            batch,
+            time,
+            self.outputs(),
+        ));
+        Ok(x.matmul(weight) + bias)
+    }
+}
+
+impl<E: Dtype, D: Storage<E>> Parameters<E, D> for Dense<E, D> {
+    fn parameters(&self) -> Vec<(String, Parameter<'_, E, D>)> {
+        vec![
+            ("weight".into(), Parameter::Matrix(&self.weight)),
+            ("bias".into(), Parameter::Vector(&self.bias)),
+        ]
+    }
+
+    fn parameters_mut(&mut self) -> Vec<(String, ParameterMut<'_, E, D>)> {
+        vec![
+            ("weight".into(), ParameterMut::Matrix(&mut self.weight)),
+            ("bias".into(), ParameterMut::Vector(&mut self.bias)),
+        ]
+    }
+}
+
+impl<E: Dtype, D: Storage<E>> fmt::Display for Dense<E, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (inputs, outputs) = (self.inputs(), self.outputs());
+        write!(f, "Dense({inputs} -> {outputs}, {} parameters)", self.parameter_count())
+    }
+}

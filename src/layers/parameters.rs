@@ -1,0 +1,95 @@
+use dfdx::shapes::{Dtype, HasShape};
+use dfdx::tensor::{CopySlice, Storage, Tensor};
+
+/// A read-only view of one weight tensor.
+#[derive(Clone, Debug)]
+pub enum Parameter<'a, E: Dtype, D: Storage<E>> {
+    /// A bias.
+    Vector(&'a Tensor<(usize,), E, D>),
+    /// A weight matrix.
+    Matrix(&'a Tensor<(usize, usize), E, D>),
+}
+
+/// One weight tensor that an optimiser or a loader may change.
+#[derive(Debug)]
+pub enum ParameterMut<'a, E: Dtype, D: Storage<E>> {
+    /// A bias.
+    Vector(&'a mut Tensor<(usize,), E, D>),
+    /// A weight matrix.
+    Matrix(&'a mut Tensor<(usize, usize), E, D>),
+}
+
+/// Anything with trainable weights. Names and order are the same in both methods.
+pub trait Parameters<E: Dtype, D: Storage<E>> {
+    /// The weights, with PyTorch's names.
+    fn parameters(&self) -> Vec<(String, Parameter<'_, E, D>)>;
+
+    /// The weights, to be changed, with PyTorch's names.
+    fn parameters_mut(&mut self) -> Vec<(String, ParameterMut<'_, E, D>)>;
+
+    /// How many numbers there are to train.
+    fn parameter_count(&self) -> usize {
+        let count = |(_, parameter): &(String, Parameter<'_, E, D>)| {
+            parameter.shape().iter().product::<usize>()
+        };
+        self.parameters().iter().map(count).sum()
+    }
+}
+
+impl<E: Dtype, D: CopySlice<E>> Parameter<'_, E, D> {
+    /// The values, row by row.
+    pub fn to_vec(&self) -> Vec<E> {
+        // Weights are created contiguous and only ever updated in place, so that the physical
+        // order is the logical one.
+        let mut values = vec![E::default(); self.shape().iter().product()];
+        match self {
+            Self::Vector(tensor) => tensor.copy_into(&mut values),
+            Self::Matrix(tensor) => tensor.copy_into(&mut values),
+        }
+        values
+    }
+}
+
+impl<E: Dtype, D: Storage<E>> Parameter<'_, E, D> {
+    /// The sizes of the axes.
+    pub fn shape(&self) -> Vec<usize> {
+        match self {
+            Self::Vector(tensor) => vec![tensor.shape().0],
+            Self::Matrix(tensor) => vec![tensor.shape().0, tensor.shape().1],
+        }
+    }
+}
+
+impl<E: Dtype, D: CopySlice<E>> ParameterMut<'_, E, D> {
+    /// The sizes of the axes.
+    pub fn shape(&self) -> Vec<usize> {
+        self.as_ref().shape()
+    }
+
+    /// Replaces all values, given row by row.
+    ///
+    /// # Panics
+    /// When `values` does not hold as many numbers as the tensor.
+    pub fn copy_from(&mut self, values: &[E]) {
+        match self {
+            Self::Vector(tensor) => tensor.copy_from(values),
+            Self::Matrix(tensor) => tensor.copy_from(values),
+        }
+    }
+
+    /// The read-only view.
+    pub fn as_ref(&self) -> Parameter<'_, E, D> {
+        match self {
+            Self::Vector(tensor) => Parameter::Vector(tensor),
+            Self::Matrix(tensor) => Parameter::Matrix(tensor),
+        }
+    }
+}
+
+/// Puts the name of a part before the names of its weights: `encoder.weight_ih_l0`.
+pub(crate) fn prefixed<P>(
+    part: &str,
+    parameters: Vec<(String, P)>,
+) -> impl Iterator<Item = (String, P)> {
+    parameters.into_iter().map(move |(name, parameter)| (format!("{part}.{name}"), parameter))
+}

@@ -1,0 +1,200 @@
+use dfdx::shapes::{Axis, Dtype, HasShape};
+use dfdx::tensor::{Cpu, PutTape, SplitTape, Storage, Tape};
+use dfdx::tensor_ops::{BroadcastTo, Device};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use crate::data::Dataset;
+use crate::error::{Error, Result, check_size};
+use crate::layers::{Dense, Gru, Initializer, Parameter, ParameterMut, Parameters, prefixed};
+use crate::train::Hyperparameters;
+use crate::{Sequence, State};
+
+/// What the decoder reads at each of the F steps, beside the states that it starts from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DecoderInput {
+    /// The encoder's last output, `(B, H)`, at every step (G. Chevalier).
+    #[default]
+    RepeatLast,
+    /// Zeros, as wide as the decoder's input (L. Tonin).
+    Zeros,
+}
+
+/// A stacked GRU encoder-decoder.
+///
+/// The encoder reads the past, `(B, P, D)`. The decoder starts from **all** of the encoder's states
+/// and runs for F steps, whose outputs a dense layer maps to the future, `(B, F, D)`:
+///
+/// ```text
+///     past            encoder           states         decoder         dense     future
+///  (B, P, D)  ->  GRU -> ... -> GRU  -> L x (B, H) -> GRU -> ... -> GRU  ->  (B, F, D)
+/// ```
+///
+/// ```
+/// use seq2seq::prelude::*;
+///
+/// let dev = Cpu::default();
+/// let mut init = Initializer::new(42);
+/// let encoder = Gru::new(2, &[12, 12], &mut init, &dev)?;
+/// let decoder = Gru::new(12, &[12, 12], &mut init, &dev)?;
+/// let dense = Dense::new(12, 2, &mut init, &dev)?;
+/// let model = Seq2Seq::new(encoder, decoder, dense, DecoderInput::RepeatLast)?;
+/// println!("{model}");
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Seq2Seq<E: Dtype = f32, D: Storage<E> = Cpu> {
+    encoder: Gru<E, D>,
+    decoder: Gru<E, D>,
+    dense: Dense<E, D>,
+    decoder_input: DecoderInput,
+}
+
+impl<E: Dtype, D: Storage<E>> Seq2Seq<E, D> {
+    /// Joins the parts of a model.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] or [`Error::Shape`] when encoder and decoder do not have the same layers,
+    /// the decoder's input is not what `decoder_input` gives it, or the dense layer does not fit.
+    pub fn new(
+        encoder: Gru<E, D>,
+        decoder: Gru<E, D>,
+        dense: Dense<E, D>,
+        decoder_input: DecoderInput,
+    ) -> Result<Self> {
+        if encoder.hidden_sizes() != decoder.hidden_sizes() {
+            return Err(Error::setting(
+                "decoder",
+                format!("a stack of {:?} units", decoder.hidden_sizes()),
+                format!("{:?} as the encoder, from whose states it starts", encoder.hidden_sizes()),
+            ));
+        }
+        if decoder_input == DecoderInput::RepeatLast {
+            let what = "the input of the decoder, which reads the encoder's last output,";
+            check_size(what, encoder.outputs(), decoder.inputs())?;
+        }
+        let what = "the input of the dense layer, which reads the decoder's outputs,";
+        check_size(what, decoder.outputs(), dense.inputs())?;
+        Ok(Self { encoder, decoder, dense, decoder_input })
+    }
+
+    /// The encoder.
+    pub fn encoder(&self) -> &Gru<E, D> {
+        &self.encoder
+    }
+
+    /// The decoder.
+    pub fn decoder(&self) -> &Gru<E, D> {
+        &self.decoder
+    }
+
+    /// The dense layer that makes the prediction.
+    pub fn dense(&self) -> &Dense<E, D> {
+        &self.dense
+    }
+
+    /// What the decoder reads.
+    pub fn decoder_input(&self) -> DecoderInput {
+        self.decoder_input
+    }
+}
+
+impl Seq2Seq {
+    /// The model of exercise 1, for series of D `features`: `num_layers` layers of `hidden_size`
+    /// units on both sides, on the CPU, with weights drawn from `seed`.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when a size is impossible.
+    pub fn stacked(features: usize, hyperparameters: &Hyperparameters) -> Result<Self> {
+        hyperparameters.check()?;
+        let Hyperparameters { hidden_size, num_layers, seed, .. } = *hyperparameters;
+        let dev = Cpu::default();
+        let mut init = Initializer::new(seed);
+        let hidden_sizes = vec![hidden_size; num_layers];
+        let encoder = Gru::new(features, &hidden_sizes, &mut init, &dev)?;
+        let decoder = Gru::new(hidden_size, &hidden_sizes, &mut init, &dev)?;
+        let dense = Dense::new(hidden_size, features, &mut init, &dev)?;
+        Self::new(encoder, decoder, dense, DecoderInput::RepeatLast)
+    }
+
+    /// Predicts the F future steps of every series of `data`: `(n, F, D)`, row-major.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the features of `data` are not those of the model.
+    pub fn predict(&self, data: &Dataset) -> Result<Vec<f32>> {
+        let dev = Cpu::default();
+        let mut predictions = Vec::with_capacity(data.future().len());
+        // In parts, so that the memory that is needed does not grow with the data.
+        for start in (0..data.len()).step_by(1000) {
+            let part = data.select(start..data.len().min(start + 1000))?;
+            let prediction = self.forward(part.past_tensor(&dev), data.future_steps())?;
+            let known = predictions.len();
+            predictions.resize(known + part.future().len(), 0.0);
+            prediction.copy_into(&mut predictions[known..]);
+        }
+        Ok(predictions)
+    }
+}
+
+impl<E: Dtype, D: Device<E>> Seq2Seq<E, D> {
+    /// Predicts `future_steps` steps, `(B, F, D)`, from the past, `(B, P, D)`. F is free: it may
+    /// differ from the horizon that the model was trained on.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the past has another number of features than the model, and
+    /// [`Error::Setting`] when there is no past or no future step.
+    pub fn forward<T: Tape<E, D>>(
+        &self,
+        past: Sequence<E, D, T>,
+        future_steps: usize,
+    ) -> Result<Sequence<E, D, T>> {
+        if future_steps == 0 {
+            return Err(Error::setting("future_steps", future_steps, "at least 1"));
+        }
+        let batch = past.shape().0;
+        let device = past.device().clone();
+        let (outputs, states) = self.encoder.forward(past, None)?;
+        let (_, tape) = outputs.split_tape();
+        let input = match self.decoder_input {
+            DecoderInput::RepeatLast => {
+                // The last output of the top layer is its last state.
+                let last: &State<E, D> = &states[states.len() - 1];
+                let shape = (batch, future_steps, self.decoder.inputs());
+                let last = last.retaped::<T>();
+                last.broadcast_like::<_, Axis<1>>(&shape)
+            }
+            DecoderInput::Zeros => {
+                device.zeros_like(&(batch, future_steps, self.decoder.inputs())).retaped::<T>()
+            }
+        };
+        let (input, input_tape) = input.split_tape();
+        let input = input.put_tape(tape.merge(input_tape));
+        let (hidden, _) = self.decoder.forward(input, Some(&states))?;
+        self.dense.forward(hidden)
+    }
+}
+
+impl<E: Dtype, D: Storage<E>> Parameters<E, D> for Seq2Seq<E, D> {
+    fn parameters(&self) -> Vec<(String, Parameter<'_, E, D>)> {
+        prefixed("encoder", self.encoder.parameters())
+            .chain(prefixed("decoder", self.decoder.parameters()))
+            .chain(prefixed("dense", self.dense.parameters()))
+            .collect()
+    }
+
+    fn parameters_mut(&mut self) -> Vec<(String, ParameterMut<'_, E, D>)> {
+        prefixed("encoder", self.encoder.parameters_mut())
+            .chain(prefixed("decoder", self.decoder.parameters_mut()))
+            .chain(prefixed("dense", self.dense.parameters_mut()))
+            .collect()
+    }
+}
+
+impl<E: Dtype, D: Storage<E>> fmt::Display for Seq2Seq<E, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "Seq2Seq, {} parameters", self.parameter_count())?;
+        writeln!(f, "  encoder  {}", self.encoder)?;
+        writeln!(f, "  decoder  {}, input {:?}", self.decoder, self.decoder_input)?;
+        write!(f, "  dense    {}", self.dense)
+    }
+}
