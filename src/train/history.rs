@@ -1,0 +1,67 @@
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// What one epoch of training came to. All errors are on the data as it was given to
+/// [`fit`](crate::train::fit), measured after the epoch with one and the same set of weights.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Epoch {
+    /// Mean of the loss that was minimised, with the penalty, over the epoch's batches.
+    pub loss: f64,
+    /// Mean squared error of feature 0 on the training part.
+    pub train_mse: f64,
+    /// Mean squared error of feature 0 on the validation part.
+    pub validation_mse: f64,
+    /// Mean squared error over all features on the training part.
+    pub train_mse_all: f64,
+    /// Mean squared error over all features on the validation part.
+    pub validation_mse_all: f64,
+    /// Seconds that the epoch took.
+    pub seconds: f64,
+}
+
+/// The epochs of one training, in order. There is at least one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct History {
+    epochs: Vec<Epoch>,
+}
+
+impl History {
+    /// Wraps the epochs of a training of one's own; `None` when there is none.
+    pub fn new(epochs: Vec<Epoch>) -> Option<Self> {
+        (!epochs.is_empty()).then_some(Self { epochs })
+    }
+
+    /// The epochs, in order.
+    pub fn epochs(&self) -> &[Epoch] {
+        &self.epochs
+    }
+
+    /// The last epoch, whose weights the model has.
+    pub fn last(&self) -> Epoch {
+        self.epochs[self.epochs.len() - 1]
+    }
+
+    /// The lowest training error (feature 0) and the lowest validation error, each of whichever
+    /// epoch had it.
+    pub fn best(&self) -> (f64, f64) {
+        let lowest = |of: fn(&Epoch) -> f64| self.epochs.iter().map(of).fold(f64::NAN, f64::min);
+        (lowest(|e| e.train_mse), lowest(|e| e.validation_mse))
+    }
+
+    /// Seconds that the training took.
+    pub fn seconds(&self) -> f64 {
+        self.epochs.iter().map(|e| e.seconds).sum()
+    }
+}
+
+impl fmt::Display for History {
+    /// Last and best errors of both parts, as the source prints them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let last = self.last();
+        let (train, validation) = self.best();
+        writeln!(f, "last train MSE       {:.6}", last.train_mse)?;
+        writeln!(f, "best train MSE       {train:.6}")?;
+        writeln!(f, "last validation MSE  {:.6}", last.validation_mse)?;
+        write!(f, "best validation MSE  {validation:.6}")
+    }
+}

@@ -1,0 +1,110 @@
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use crate::error::{Error, Result};
+
+/// Everything that is chosen before training. The defaults are the settings of exercise 1 in
+/// G. Chevalier's notebook.
+///
+/// | field | default | range | what it does |
+/// | --- | --- | --- | --- |
+/// | `hidden_size` | 12 | 1 to 4096 | units of each recurrent layer, H |
+/// | `num_layers` | 2 | 1 to 16 | recurrent layers of the encoder and of the decoder, L |
+/// | `weight_decay` | 0.0003 | 0 or more | λ of the L2 penalty λ · ½ Σ w² |
+/// | `learning_rate` | 0.001 | above 0, at most 1 | step size of Adam |
+/// | `batch_size` | 100 | 1 or more | series per training step, B |
+/// | `epochs` | 15 | 1 or more | passes over the training part |
+/// | `validation_fraction` | 0.15 | above 0, below 1 | part of the series that is set aside |
+/// | `seed` | 42 | any | draws the first weights and the order of the series |
+///
+/// ```
+/// use seq2seq::prelude::*;
+///
+/// let hyperparameters = Hyperparameters { hidden_size: 20, ..Default::default() };
+/// println!("{hyperparameters}");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Hyperparameters {
+    /// Units of each recurrent layer, H.
+    pub hidden_size: usize,
+    /// Recurrent layers of the encoder, and of the decoder, L.
+    pub num_layers: usize,
+    /// λ of the L2 penalty λ · ½ Σ w² over all weights.
+    pub weight_decay: f64,
+    /// Step size of Adam.
+    pub learning_rate: f64,
+    /// Series per training step, B.
+    pub batch_size: usize,
+    /// Passes over the training part.
+    pub epochs: usize,
+    /// Part of the series that is set aside for validation.
+    pub validation_fraction: f64,
+    /// Draws the first weights and the order of the series.
+    pub seed: u64,
+}
+
+impl Default for Hyperparameters {
+    fn default() -> Self {
+        Self {
+            hidden_size: 12,
+            num_layers: 2,
+            weight_decay: 0.0003,
+            learning_rate: 0.001,
+            batch_size: 100,
+            epochs: 15,
+            validation_fraction: 0.15,
+            seed: 42,
+        }
+    }
+}
+
+impl Hyperparameters {
+    /// Refuses what can not be trained. [`fit`](crate::train::fit) calls it before anything else.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] with the field, its value and its range.
+    pub fn check(&self) -> Result<()> {
+        for (name, value, most) in [
+            ("hidden_size", self.hidden_size, 4096),
+            ("num_layers", self.num_layers, 16),
+            ("batch_size", self.batch_size, usize::MAX),
+            ("epochs", self.epochs, usize::MAX),
+        ] {
+            if value < 1 || value > most {
+                let allowed = match most {
+                    usize::MAX => "at least 1".to_owned(),
+                    most => format!("from 1 to {most}"),
+                };
+                return Err(Error::setting(name, value, allowed));
+            }
+        }
+        // Written so that NaN fails each of them.
+        let decay = self.weight_decay;
+        if !(decay >= 0.0 && decay.is_finite()) {
+            return Err(Error::setting("weight_decay", decay, "0 or more"));
+        }
+        let rate = self.learning_rate;
+        if !(rate > 0.0 && rate <= 1.0) {
+            return Err(Error::setting("learning_rate", rate, "above 0 and at most 1"));
+        }
+        let fraction = self.validation_fraction;
+        if !(fraction > 0.0 && fraction < 1.0) {
+            return Err(Error::setting("validation_fraction", fraction, "above 0 and below 1"));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Hyperparameters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "hidden_size          {}", self.hidden_size)?;
+        writeln!(f, "num_layers           {}", self.num_layers)?;
+        writeln!(f, "weight_decay         {}", self.weight_decay)?;
+        writeln!(f, "learning_rate        {}", self.learning_rate)?;
+        writeln!(f, "batch_size           {}", self.batch_size)?;
+        writeln!(f, "epochs               {}", self.epochs)?;
+        writeln!(f, "validation_fraction  {}", self.validation_fraction)?;
+        write!(f, "seed                 {}", self.seed)
+    }
+}
