@@ -1,0 +1,201 @@
+use dfdx::shapes::Dtype;
+use dfdx::tensor::Storage;
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, VPos};
+
+use super::Picture;
+use super::picture::{Drawing, Drawn};
+use super::style::{FUTURE, INK, PAST, PREDICTION, anchored, text};
+use crate::error::{Error, Result};
+use crate::model::{DecoderInput, Seq2Seq};
+
+/// Steps of each side that are drawn: the first, the second, and the last.
+const DRAWN_STEPS: i32 = 3;
+const BOX: (i32, i32) = (64, 40);
+const GAP: (i32, i32) = (22, 34);
+const LEFT: i32 = 110;
+const TOP: i32 = 50;
+const MIDDLE: i32 = 70;
+
+/// The network of `model`, unrolled over time: the encoder reads `past_steps` steps, hands its
+/// states to the decoder, and the decoder predicts `future_steps` steps.
+///
+/// # Errors
+/// [`Error::Setting`] when a number of steps is 0, [`Error::Picture`] when drawing fails.
+pub fn encoder_decoder<E: Dtype, D: Storage<E>>(
+    model: &Seq2Seq<E, D>,
+    past_steps: usize,
+    future_steps: usize,
+) -> Result<Picture> {
+    for (name, value) in [("past_steps", past_steps), ("future_steps", future_steps)] {
+        if value == 0 {
+            return Err(Error::setting(name, value, "at least 1"));
+        }
+    }
+    let diagram = Diagram {
+        hidden_sizes: model.encoder().hidden_sizes(),
+        features: (model.encoder().inputs(), model.dense().outputs()),
+        steps: (past_steps, future_steps),
+        decoder_input: model.decoder_input(),
+    };
+    let rows = diagram.hidden_sizes.len() as i32 + 2; // and the input, and the dense layer
+    let height = TOP + rows * (BOX.1 + GAP.1) + 6;
+    let width = diagram.decoder_left() + diagram.side_width() + 30;
+    Picture::new((width as u32, height as u32), &diagram)
+}
+
+struct Diagram {
+    hidden_sizes: Vec<usize>,
+    /// Of the past, and of the future.
+    features: (usize, usize),
+    /// P and F.
+    steps: (usize, usize),
+    decoder_input: DecoderInput,
+}
+
+impl Diagram {
+    fn side_width(&self) -> i32 {
+        DRAWN_STEPS * (BOX.0 + GAP.0) + GAP.0
+    }
+
+    fn decoder_left(&self) -> i32 {
+        LEFT + self.side_width() + MIDDLE
+    }
+
+    /// Top edge of a row: 0 is the dense layer, then the layers from the top, then the input.
+    fn row(&self, row: i32) -> i32 {
+        TOP + row * (BOX.1 + GAP.1)
+    }
+
+    /// Left edge of a step; the last one stands a little apart, behind the dots.
+    fn column(&self, left: i32, step: i32) -> i32 {
+        left + step * (BOX.0 + GAP.0) + if step == DRAWN_STEPS - 1 { GAP.0 } else { 0 }
+    }
+
+    fn draw_box<DB: DrawingBackend>(
+        &self,
+        area: &DrawingArea<DB, Shift>,
+        (x, y): (i32, i32),
+        color: RGBColor,
+        label: &str,
+    ) -> Drawn<DB> {
+        let corners = [(x, y), (x + BOX.0, y + BOX.1)];
+        area.draw(&Rectangle::new(corners, color.mix(0.16).filled()))?;
+        area.draw(&Rectangle::new(corners, color.stroke_width(2)))?;
+        let middle = (x + BOX.0 / 2, y + BOX.1 / 2);
+        area.draw(&Text::new(label.to_owned(), middle, anchored(15, HPos::Center, VPos::Center)))
+    }
+
+    fn draw_side<DB: DrawingBackend>(
+        &self,
+        area: &DrawingArea<DB, Shift>,
+        side: Side,
+    ) -> Drawn<DB> {
+        let layers = self.hidden_sizes.len() as i32;
+        let (left, title, color, steps) = match side {
+            Side::Encoder => (LEFT, "encoder", PAST, self.steps.0),
+            Side::Decoder => (self.decoder_left(), "decoder", PREDICTION, self.steps.1),
+        };
+        area.draw(&Text::new(title, (left, 14), text(18, color)))?;
+        for drawn in 0..DRAWN_STEPS.min(steps as i32) {
+            let x = self.column(left, drawn);
+            // With fewer steps than are drawn, each step is the one that it is.
+            let last = drawn == DRAWN_STEPS - 1 || drawn + 1 == steps as i32;
+            let step = if last { steps } else { drawn as usize + 1 };
+            for layer in 0..layers {
+                let y = self.row(1 + layer);
+                self.draw_box(area, (x, y), color, "GRU")?;
+                let above = y - GAP.1;
+                if layer > 0 || matches!(side, Side::Decoder) {
+                    arrow(area, (x + BOX.0 / 2, y), (x + BOX.0 / 2, above), INK)?;
+                }
+                if drawn > 0 {
+                    let before = self.column(left, drawn - 1) + BOX.0;
+                    arrow(area, (before, y + BOX.1 / 2), (x, y + BOX.1 / 2), color)?;
+                }
+            }
+            let below = self.row(1 + layers);
+            let (color, label) = match (side, self.decoder_input) {
+                (Side::Encoder, _) => (PAST, format!("x{step}")),
+                (Side::Decoder, DecoderInput::RepeatLast) => (PAST, "last".to_owned()),
+                (Side::Decoder, DecoderInput::Zeros) => (INK, "0".to_owned()),
+            };
+            self.draw_box(area, (x, below), color, &label)?;
+            arrow(area, (x + BOX.0 / 2, below), (x + BOX.0 / 2, below - GAP.1), INK)?;
+            if matches!(side, Side::Decoder) {
+                self.draw_box(area, (x, self.row(0)), FUTURE, &format!("y{step}"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Side {
+    Encoder,
+    Decoder,
+}
+
+impl Drawing for Diagram {
+    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
+        let layers = self.hidden_sizes.len() as i32;
+        self.draw_side(area, Side::Encoder)?;
+        self.draw_side(area, Side::Decoder)?;
+
+        for (left, steps) in [(LEFT, self.steps.0), (self.decoder_left(), self.steps.1)] {
+            if steps > DRAWN_STEPS as usize {
+                let x = self.column(left, DRAWN_STEPS - 1) - GAP.0;
+                let at = (x, self.row(1 + layers) + BOX.1 / 2);
+                area.draw(&Text::new("...", at, anchored(18, HPos::Center, VPos::Center)))?;
+            }
+        }
+        let note = match self.decoder_input {
+            DecoderInput::RepeatLast => "last: the encoder's last output, at every step",
+            DecoderInput::Zeros => "0: zeros at every step",
+        };
+        let at = (self.decoder_left(), self.row(2 + layers) - GAP.1 + 10);
+        area.draw(&Text::new(note, at, text(14, INK)))?;
+
+        let name = |row: i32, label: String| {
+            let style = anchored(14, HPos::Right, VPos::Center);
+            area.draw(&Text::new(label, (LEFT - 14, self.row(row) + BOX.1 / 2), style))
+        };
+        name(0, format!("dense ({})", self.features.1))?;
+        for layer in 0..layers {
+            let from_below = self.hidden_sizes.len() - 1 - layer as usize;
+            name(1 + layer, format!("layer {from_below} ({})", self.hidden_sizes[from_below]))?;
+        }
+        name(1 + layers, format!("input ({})", self.features.0))?;
+
+        // The states of all layers pass from the encoder's last step to the decoder's first.
+        let drawn = DRAWN_STEPS.min(self.steps.0 as i32) - 1;
+        for layer in 0..layers {
+            let y = self.row(1 + layer) + BOX.1 / 2;
+            let from = self.column(LEFT, drawn) + BOX.0;
+            arrow(area, (from, y), (self.decoder_left(), y), PAST)?;
+        }
+        let middle = self.decoder_left() - (MIDDLE + GAP.0) / 2;
+        let style = anchored(14, HPos::Center, VPos::Bottom);
+        area.draw(&Text::new("states", (middle, self.row(1) + BOX.1 / 2 - 8), style))
+    }
+}
+
+/// A line with a small head at `to`.
+fn arrow<DB: DrawingBackend>(
+    area: &DrawingArea<DB, Shift>,
+    from: (i32, i32),
+    to: (i32, i32),
+    color: RGBColor,
+) -> Drawn<DB> {
+    const HEAD: i32 = 5;
+    area.draw(&PathElement::new(vec![from, to], color.stroke_width(2)))?;
+    let head = if from.0 == to.0 {
+        let back = to.1 + HEAD * (from.1 - to.1).signum();
+        vec![to, (to.0 - HEAD, back), (to.0 + HEAD, back)]
+    } else {
+        let back = to.0 + HEAD * (from.0 - to.0).signum();
+        vec![to, (back, to.1 - HEAD), (back, to.1 + HEAD)]
+    };
+    area.draw(&Polygon::new(head, color.filled()))
+}

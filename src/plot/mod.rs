@@ -1,0 +1,16 @@
+//! Pictures for notebooks.
+//!
+//! Every function returns a [`Picture`], which a cell shows when it is the cell's last value. The
+//! past, the true future and the prediction have the same colours in all of them, from the palette
+//! of Okabe and Ito, which colour-blind readers can tell apart.
+
+mod diagram;
+mod losses;
+mod picture;
+mod series;
+mod style;
+
+pub use diagram::encoder_decoder;
+pub use losses::losses;
+pub use picture::Picture;
+pub use series::{examples, predictions};

@@ -1,0 +1,157 @@
+use plotters::coord::Shift;
+use plotters::prelude::*;
+
+use super::Picture;
+use super::picture::{Drawing, Drawn};
+use super::style::{
+    Entry, FUTURE, GRID, HEADER, INK, Marker, PAST, PREDICTION, anchored, header, text,
+};
+use crate::data::{Dataset, Window};
+use crate::error::{Error, Result, check_size};
+use plotters::style::text_anchor::{HPos, VPos};
+
+/// Panels side by side.
+const COLUMNS: usize = 2;
+/// Size of a panel in pixels.
+const PANEL: (u32, u32) = (460, 240);
+
+/// The first `count` series of `data`: past and future, all features.
+///
+/// # Errors
+/// [`Error::Setting`] when `count` is 0 or there are fewer series, [`Error::Picture`] when drawing
+/// fails.
+pub fn examples(data: &Dataset, count: usize) -> Result<Picture> {
+    draw("Examples of the data", data, None, count)
+}
+
+/// The first `count` series of `data` with the `prediction`, `(n, F, D)`, of them all: the past,
+/// the true future and the predicted one, all features.
+///
+/// # Errors
+/// [`Error::Setting`] when `count` is 0 or there are fewer series, [`Error::Shape`] when
+/// `prediction` is not as large as the future of `data`, [`Error::Picture`] when drawing fails.
+pub fn predictions(data: &Dataset, prediction: &[f32], count: usize) -> Result<Picture> {
+    let what = "the number of predicted values";
+    check_size(what, data.future().len(), prediction.len())?;
+    draw("Predictions", data, Some(prediction), count)
+}
+
+fn draw(title: &str, data: &Dataset, prediction: Option<&[f32]>, count: usize) -> Result<Picture> {
+    if count == 0 || count > data.len() {
+        let allowed = format!("from 1 to {}, the number of series", data.len());
+        return Err(Error::setting("count", count, allowed));
+    }
+    let windows = (0..count).map(|i| data.window(i)).collect::<Result<_>>()?;
+    let horizon = data.future_steps() * data.features();
+    let drawing = Series {
+        title,
+        windows,
+        predictions: prediction.map(|p| p.chunks(horizon).take(count).collect()),
+        features: data.features(),
+    };
+    let columns = count.min(COLUMNS) as u32;
+    let rows = count.div_ceil(COLUMNS) as u32;
+    // A single panel is twice as wide, so that title and legend have room.
+    let width = if columns == 1 { 2 * PANEL.0 } else { columns * PANEL.0 };
+    Picture::new((width, HEADER + rows * PANEL.1), &drawing)
+}
+
+struct Series<'a> {
+    title: &'a str,
+    windows: Vec<Window>,
+    /// One prediction `(F, D)` a window.
+    predictions: Option<Vec<&'a [f32]>>,
+    features: usize,
+}
+
+impl Drawing for Series<'_> {
+    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
+        let (top, panels) = area.split_vertically(HEADER);
+        let mut entries = vec![Entry::line("past", PAST), Entry::line("true future", FUTURE)];
+        if self.predictions.is_some() {
+            entries.push(Entry::line("prediction", PREDICTION));
+        }
+        if self.features > 1 {
+            for feature in 0..self.features {
+                let label = format!("feature {feature}");
+                entries.push(Entry::marker(label, Marker::of_feature(feature)));
+            }
+        }
+        header(&top, self.title, &entries)?;
+
+        let columns = self.windows.len().min(COLUMNS);
+        let panels = panels.split_evenly((self.windows.len().div_ceil(COLUMNS), columns));
+        for (i, (panel, window)) in panels.iter().zip(&self.windows).enumerate() {
+            let prediction = self.predictions.as_ref().map(|p| p[i]);
+            self.draw_panel(panel, i, window, prediction)?;
+        }
+        Ok(())
+    }
+}
+
+impl Series<'_> {
+    fn draw_panel<DB: DrawingBackend>(
+        &self,
+        area: &DrawingArea<DB, Shift>,
+        index: usize,
+        window: &Window,
+        prediction: Option<&[f32]>,
+    ) -> Drawn<DB> {
+        let d = self.features;
+        let past_steps = window.past.len() / d;
+        let steps = past_steps + window.future.len() / d;
+        let values = window.past.iter().chain(&window.future);
+        let values = values.chain(prediction.unwrap_or_default());
+        let (low, high) = values
+            .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &v| (low.min(v), high.max(v)));
+        let room = ((high - low) * 0.08).max(1e-3);
+        let mut chart = ChartBuilder::on(area)
+            .margin(8)
+            .margin_top(20) // room for the number of the series
+            .x_label_area_size(40)
+            .y_label_area_size(58)
+            .build_cartesian_2d(0.5..steps as f32 + 0.5, low - room..high + room)?;
+        chart
+            .configure_mesh()
+            .x_desc("time step")
+            .y_desc("value")
+            .x_labels(10)
+            .y_labels(5)
+            .x_label_formatter(&|x| format!("{x:.0}"))
+            .axis_desc_style(text(15, INK))
+            .label_style(text(13, INK))
+            .bold_line_style(GRID)
+            .light_line_style(TRANSPARENT)
+            .draw()?;
+
+        // Where the known ends and the future begins.
+        let now = past_steps as f32 + 0.5;
+        let divider = vec![(now, low - room), (now, high + room)];
+        chart.draw_series([PathElement::new(divider, INK.mix(0.45))])?;
+
+        for feature in 0..d {
+            let of_feature = |values: &[f32], first: usize| -> Vec<(f32, f32)> {
+                let values = values.iter().skip(feature).step_by(d).enumerate();
+                values.map(|(t, &v)| ((first + t) as f32, v)).collect()
+            };
+            let past = of_feature(&window.past, 1);
+            let last = past[past.len() - 1];
+            let future = of_feature(&window.future, past_steps + 1);
+            let predicted = prediction.map(|p| of_feature(p, past_steps + 1));
+            let lines = [(PAST, Some(past), None), (FUTURE, Some(future), Some(last))];
+            for (color, points, from) in
+                lines.into_iter().chain([(PREDICTION, predicted, Some(last))])
+            {
+                let Some(points) = points else { continue };
+                // The line starts at the last known value; the markers are the values themselves.
+                let line = from.into_iter().chain(points.iter().copied());
+                chart.draw_series(LineSeries::new(line, color.stroke_width(2)))?;
+                let marker = Marker::of_feature(feature);
+                chart.draw_series(points.into_iter().map(|at| marker.at(at, color)))?;
+            }
+        }
+        let (width, _) = area.dim_in_pixel();
+        let style = anchored(13, HPos::Right, VPos::Top);
+        area.draw(&Text::new(format!("series {index}"), (width as i32 - 10, 3), style))
+    }
+}

@@ -1,0 +1,97 @@
+//! The one visual language of all pictures.
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::picture::Drawn;
+
+pub(super) const PAPER: RGBColor = RGBColor(255, 255, 255);
+pub(super) const INK: RGBColor = RGBColor(40, 40, 40);
+pub(super) const GRID: RGBColor = RGBColor(215, 215, 215);
+
+// From the palette of Okabe and Ito, "Color Universal Design", 2008.
+pub(super) const PAST: RGBColor = RGBColor(0, 114, 178); // blue
+pub(super) const FUTURE: RGBColor = RGBColor(0, 158, 115); // bluish green
+pub(super) const PREDICTION: RGBColor = RGBColor(213, 94, 0); // vermillion
+pub(super) const TRAIN: RGBColor = RGBColor(0, 114, 178);
+pub(super) const VALIDATION: RGBColor = RGBColor(230, 159, 0); // orange
+
+/// Height of the strip above the panels that holds title and legend.
+pub(super) const HEADER: u32 = 58;
+
+pub(super) fn text(size: u32, color: RGBColor) -> TextStyle<'static> {
+    ("sans-serif", size).into_font().color(&color)
+}
+
+/// Text whose anchor is the given corner or middle.
+pub(super) fn anchored(size: u32, h: HPos, v: VPos) -> TextStyle<'static> {
+    text(size, INK).pos(Pos::new(h, v))
+}
+
+/// How the features of one series are told apart within one colour.
+#[derive(Clone, Copy)]
+pub(super) enum Marker {
+    Full,
+    Hollow,
+    Small,
+}
+
+impl Marker {
+    pub(super) fn of_feature(feature: usize) -> Self {
+        [Self::Full, Self::Hollow, Self::Small][feature % 3]
+    }
+
+    /// The marker as an element at `at`, in whatever coordinates the chart has.
+    pub(super) fn at<C>(self, at: C, color: RGBColor) -> Circle<C, i32> {
+        match self {
+            Self::Full => Circle::new(at, 4, color.filled()),
+            Self::Hollow => Circle::new(at, 4, color.stroke_width(2)),
+            Self::Small => Circle::new(at, 2, color.filled()),
+        }
+    }
+}
+
+/// One entry of a legend.
+pub(super) struct Entry {
+    pub(super) label: String,
+    pub(super) color: RGBColor,
+    /// Whether the entry stands for a line or only for its markers.
+    pub(super) line: bool,
+    pub(super) marker: Option<Marker>,
+}
+
+impl Entry {
+    pub(super) fn line(label: impl Into<String>, color: RGBColor) -> Self {
+        Self { label: label.into(), color, line: true, marker: None }
+    }
+
+    pub(super) fn marker(label: impl Into<String>, marker: Marker) -> Self {
+        Self { label: label.into(), color: INK, line: false, marker: Some(marker) }
+    }
+}
+
+/// Draws title and legend into the strip `area`, side by side from the left.
+pub(super) fn header<DB: DrawingBackend>(
+    area: &DrawingArea<DB, Shift>,
+    title: &str,
+    entries: &[Entry],
+) -> Drawn<DB> {
+    const SAMPLE: i32 = 30;
+    area.draw(&Text::new(title.to_owned(), (14, 8), text(20, INK)))?;
+    let (mut x, y) = (14, 44);
+    for entry in entries {
+        if entry.line {
+            let stroke = entry.color.stroke_width(3);
+            area.draw(&PathElement::new(vec![(x, y), (x + SAMPLE, y)], stroke))?;
+        }
+        if let Some(marker) = entry.marker {
+            area.draw(&marker.at((x + SAMPLE / 2, y), entry.color))?;
+        }
+        let style = anchored(16, HPos::Left, VPos::Center);
+        let (width, _) = area.estimate_text_size(&entry.label, &style)?;
+        area.draw(&Text::new(entry.label.clone(), (x + SAMPLE + 8, y), style))?;
+        x += SAMPLE + 8 + width as i32 + 26;
+    }
+    Ok(())
+}
