@@ -1,0 +1,163 @@
+//! Properties of the data: the same from the same seed, the future continues the past, no series
+//! is lost or seen twice, and scaling looks at the past alone.
+
+use proptest::prelude::*;
+use seq2seq::prelude::*;
+use std::f64::consts::PI;
+
+fn settings() -> impl Strategy<Value = SineCosine> {
+    (1..40usize, 1..30usize, 1..30usize, any::<u64>()).prop_map(
+        |(series, past_steps, future_steps, seed)| SineCosine {
+            series,
+            past_steps,
+            future_steps,
+            seed,
+        },
+    )
+}
+
+/// The series of one window, past and future joined, `(P + F, D)`.
+fn joined(window: &Window) -> Vec<f64> {
+    let values = window.past.iter().chain(&window.future);
+    values.map(|&v| f64::from(v)).collect()
+}
+
+proptest! {
+    #[test]
+    fn same_seed_same_data(settings in settings()) {
+        prop_assert_eq!(sine_cosine(settings).unwrap(), sine_cosine(settings).unwrap());
+    }
+
+    #[test]
+    fn sine_and_cosine_turn_by_equal_steps_through_three_pi(settings in settings()) {
+        let data = sine_cosine(settings).unwrap();
+        let step = 3.0 * PI / (settings.past_steps + settings.future_steps - 1) as f64;
+        for i in 0..data.len() {
+            let values = joined(&data.window(i).unwrap());
+            let phase = values[0].atan2(values[1]);
+            for (t, point) in values.chunks(2).enumerate() {
+                let angle = phase + t as f64 * step;
+                // Values are f32, and the phase is read off two of them.
+                prop_assert!((point[0] - angle.sin()).abs() < 1e-6);
+                prop_assert!((point[1] - angle.cos()).abs() < 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn a_split_loses_nothing_and_keeps_the_order(settings in settings(), fraction in 0.01..0.99) {
+        let data = sine_cosine(settings).unwrap();
+        let Ok((train, validation)) = data.split(fraction) else {
+            // Refused only where one part would be empty.
+            let validation = (data.len() as f64 * fraction).round() as usize;
+            prop_assert!(validation == 0 || validation == data.len());
+            return Ok(());
+        };
+        prop_assert_eq!([train.past(), validation.past()].concat(), data.past());
+        prop_assert_eq!([train.future(), validation.future()].concat(), data.future());
+    }
+
+    #[test]
+    fn batches_hold_every_series_once(settings in settings(), size in 1..50usize, epoch in 0..9usize) {
+        let data = sine_cosine(settings).unwrap();
+        let batches = data.batches(size, settings.seed, epoch).unwrap();
+        let (last, full) = batches.split_last().unwrap();
+        prop_assert!(full.iter().all(|b| b.len() == size) && last.len() <= size);
+        let sorted = |data: &[Dataset]| {
+            let series = data.iter().flat_map(|b| (0..b.len()).map(|i| b.window(i).unwrap()));
+            let mut series: Vec<_> = series.map(|w| [w.past, w.future].concat()).collect();
+            series.sort_by(|a, b| a.partial_cmp(b).unwrap());
+            series
+        };
+        prop_assert_eq!(sorted(&batches), sorted(&[data]));
+    }
+
+    #[test]
+    fn scaling_is_undone_and_sees_only_the_past(settings in settings()) {
+        let data = sine_cosine(settings).unwrap();
+        let (scaler, scaled) = WindowScaler::fit_transform(&data);
+        for (values, scaled, steps) in [
+            (data.past(), scaled.past(), data.past_steps()),
+            (data.future(), scaled.future(), data.future_steps()),
+        ] {
+            let back = scaler.unscale(scaled, steps).unwrap();
+            for (v, b) in values.iter().zip(back) {
+                prop_assert!((v - b).abs() < 1e-5);
+            }
+        }
+        // Another future leaves the scaled past as it was.
+        let other = vec![0.5; data.future().len()];
+        let (p, f) = (data.past_steps(), data.future_steps());
+        let other = Dataset::new(data.past().to_vec(), other, p, f, 2).unwrap();
+        let (other_scaler, other_scaled) = WindowScaler::fit_transform(&other);
+        prop_assert_eq!(&other_scaler, &scaler);
+        prop_assert_eq!(other_scaled.past(), scaled.past());
+    }
+}
+
+#[test]
+fn the_scaled_past_has_mean_0_and_deviation_one_over_2_5() {
+    let data = sine_cosine(SineCosine::default()).unwrap();
+    let (_, scaled) = WindowScaler::fit_transform(&data);
+    for i in 0..scaled.len() {
+        let past = scaled.window(i).unwrap().past;
+        for feature in 0..2 {
+            let values: Vec<f64> =
+                past.iter().skip(feature).step_by(2).map(|&v| v.into()).collect();
+            let n = values.len() as f64;
+            let mean = values.iter().sum::<f64>() / n;
+            let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n;
+            assert!(mean.abs() < 1e-4, "{mean}");
+            assert!((variance.sqrt() - 0.4).abs() < 1e-4, "{variance}");
+        }
+    }
+}
+
+#[test]
+fn the_first_values_of_seed_42_are_the_same_on_every_machine() {
+    let data = sine_cosine(SineCosine::default()).unwrap();
+    let bits: Vec<u32> = data.past()[..4].iter().map(|v| v.to_bits()).collect();
+    // As computed on x86-64; ChaCha8 and libm promise the same elsewhere.
+    assert_eq!(bits, [3211324155, 3201595093, 3212797939, 1032547639]);
+}
+
+#[test]
+fn epochs_shuffle_differently_and_repeatably() {
+    let data = sine_cosine(SineCosine::default()).unwrap();
+    let of_epoch = |epoch| data.batches(100, 42, epoch).unwrap();
+    assert_eq!(of_epoch(1), of_epoch(1));
+    assert_ne!(of_epoch(1), of_epoch(2));
+}
+
+#[test]
+fn bad_data_is_refused_with_its_place() {
+    let message = |past: Vec<f32>, future: Vec<f32>, p, f, d| {
+        Dataset::new(past, future, p, f, d).unwrap_err().to_string()
+    };
+    let nan = message(vec![0.0, 1.0, f32::NAN, 3.0], vec![0.0; 2], 2, 1, 1);
+    assert!(nan.contains("past of series 1") && nan.contains("NaN at step 0"), "{nan}");
+    let sizes = message(vec![0.0; 4], vec![0.0; 3], 2, 1, 1);
+    assert!(sizes.contains("future") && sizes.contains('3') && sizes.contains('2'), "{sizes}");
+    assert!(message(vec![], vec![], 2, 1, 1).contains("no window"));
+    assert!(message(vec![0.0], vec![0.0], 1, 0, 1).contains("future_steps is 0"));
+    let none = SineCosine { series: 0, ..Default::default() };
+    assert!(sine_cosine(none).unwrap_err().to_string().contains("series is 0"));
+    let data = sine_cosine(SineCosine::default()).unwrap();
+    for fraction in [0.0, 1.0, -0.5, f64::NAN, 0.0001] {
+        let message = data.split(fraction).unwrap_err().to_string();
+        assert!(message.contains(&format!("validation_fraction is {fraction}")), "{message}");
+    }
+    assert!(data.batches(0, 1, 1).unwrap_err().to_string().contains("batch_size is 0"));
+    assert!(data.window(1000).unwrap_err().to_string().contains("index is 1000"));
+}
+
+#[test]
+fn least_squares_is_exact_on_sines_and_refuses_other_sizes() {
+    let data = sine_cosine(SineCosine::default()).unwrap();
+    let (train, validation) = data.split(0.2).unwrap();
+    let line = LeastSquares::fit(&train).unwrap();
+    assert!(mse(&line.predict(&validation).unwrap(), &validation).unwrap() < 1e-10);
+    let longer = SineCosine { past_steps: 11, ..Default::default() };
+    let message = line.predict(&sine_cosine(longer).unwrap()).unwrap_err().to_string();
+    assert!(message.contains("past steps is 11, but 10"), "{message}");
+}

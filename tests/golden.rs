@@ -1,0 +1,101 @@
+//! The reference against PyTorch: predictions, every gradient, and three steps of Adam.
+//! `tests/golden/make_golden.py` made the numbers.
+
+use std::path::{Path, PathBuf};
+
+use dfdx::tensor::Gradients;
+use safetensors::SafeTensors;
+use seq2seq::layers::{Parameter, Parameters};
+use seq2seq::prelude::*;
+use seq2seq::train::loss;
+
+/// Relative to the largest value of a tensor. The golden numbers are in double precision.
+const TOLERANCE: f32 = 1e-5;
+
+struct Golden {
+    bytes: Vec<u8>,
+    path: PathBuf,
+}
+
+impl Golden {
+    fn open(name: &str) -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+        let path = folder.join(name).with_extension("safetensors");
+        let bytes = std::fs::read(&path).unwrap();
+        Self { bytes, path }
+    }
+
+    fn values(&self, name: &str) -> Vec<f32> {
+        let file = SafeTensors::deserialize(&self.bytes).unwrap();
+        let tensor = file.tensor(name).unwrap();
+        let (values, _) = tensor.data().as_chunks::<4>();
+        values.iter().map(|v| f32::from_le_bytes(*v)).collect()
+    }
+
+    fn data(&self) -> Dataset {
+        Dataset::new(self.values("past"), self.values("future"), 5, 4, 2).unwrap()
+    }
+
+    fn model(&self) -> Seq2Seq {
+        Seq2Seq::load(&self.path).unwrap()
+    }
+}
+
+#[track_caller]
+fn assert_close(name: &str, found: &[f32], expected: &[f32]) {
+    assert_eq!(found.len(), expected.len(), "{name}");
+    let largest = expected.iter().fold(f32::MIN_POSITIVE, |most, v| most.max(v.abs()));
+    for (i, (f, e)) in found.iter().zip(expected).enumerate() {
+        let error = (f - e).abs() / largest;
+        assert!(error <= TOLERANCE, "{name}[{i}] is {f}, not {e}: off by {error}");
+    }
+}
+
+fn gradient(parameter: Parameter<'_, f32, Cpu>, gradients: &Gradients<f32, Cpu>) -> Vec<f32> {
+    match parameter {
+        Parameter::Vector(weight) => gradients.get(weight).as_vec(),
+        Parameter::Matrix(weight) => gradients.get(weight).as_vec(),
+    }
+}
+
+fn loss_of(model: &Seq2Seq, data: &Dataset) -> (f32, Gradients<f32, Cpu>) {
+    let dev = Cpu::default();
+    let past: Sequence = data.past_tensor(&dev);
+    let prediction = model.forward(past.leaky_traced(), data.future_steps());
+    let loss = loss(prediction.unwrap(), data.future_tensor(&dev)).unwrap();
+    (loss.array(), loss.backward())
+}
+
+fn check(name: &str, decoder_input: DecoderInput) {
+    let golden = Golden::open(name);
+    let (mut model, data) = (golden.model(), golden.data());
+    assert_eq!(model.decoder_input(), decoder_input);
+    assert_close("prediction", &model.predict(&data).unwrap(), &golden.values("prediction"));
+
+    let (loss, gradients) = loss_of(&model, &data);
+    assert_close("loss", &[loss], &golden.values("loss"));
+    for (name, parameter) in model.parameters() {
+        let expected = golden.values(&format!("gradient.{name}"));
+        assert_close(&name, &gradient(parameter, &gradients), &expected);
+    }
+
+    let mut adam = Adam::new(0.01, 0.02);
+    for _ in 0..3 {
+        let (_, gradients) = loss_of(&model, &data);
+        adam.update(&mut model, gradients).unwrap();
+    }
+    for (name, parameter) in model.parameters() {
+        let expected = golden.values(&format!("step3.{name}"));
+        assert_close(&name, &parameter.to_vec(), &expected);
+    }
+}
+
+#[test]
+fn repeat_last_equals_pytorch() {
+    check("repeat_last", DecoderInput::RepeatLast);
+}
+
+#[test]
+fn zeros_equal_pytorch() {
+    check("zeros", DecoderInput::Zeros);
+}

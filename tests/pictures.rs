@@ -1,0 +1,66 @@
+//! Every picture is there in both formats, decodable, of the same size, and says what it shows.
+
+use seq2seq::prelude::*;
+
+#[track_caller]
+fn check(picture: &Picture, words: &[&str]) {
+    let svg = roxmltree::Document::parse(picture.svg()).unwrap();
+    let root = svg.root_element();
+    let size = |name: &str| root.attribute(name).unwrap().parse::<u32>().unwrap();
+    let text: String = svg.descendants().filter_map(|n| n.text()).collect();
+    for word in words {
+        assert!(text.contains(word), "{word} is not in the picture: {text}");
+    }
+    let decoder = png::Decoder::new(picture.png());
+    let mut reader = decoder.read_info().unwrap();
+    let mut pixels = vec![0; reader.output_buffer_size()];
+    let info = reader.next_frame(&mut pixels).unwrap();
+    assert_eq!((info.width, info.height), (size("width"), size("height")));
+    let dark = pixels.chunks(3).filter(|p| p.iter().all(|&v| v < 100)).count();
+    assert!(dark > 200, "only {dark} dark pixels: no text was drawn");
+}
+
+#[test]
+fn all_pictures_are_drawn_in_both_formats() {
+    let hyperparameters = Hyperparameters { epochs: 2, ..Default::default() };
+    let data = sine_cosine(SineCosine { series: 120, past_steps: 4, ..Default::default() });
+    let (train, validation) = data.unwrap().split(0.15).unwrap();
+    let mut model = Seq2Seq::stacked(2, &hyperparameters).unwrap();
+    let history = fit(&mut model, &train, &validation, &hyperparameters).unwrap();
+    let prediction = model.predict(&validation).unwrap();
+
+    let examples = plot::examples(&train, 3).unwrap();
+    check(&examples, &["past", "true future", "feature 1", "time step", "value", "series 2"]);
+    let predictions = plot::predictions(&validation, &prediction, 10).unwrap();
+    check(&predictions, &["past", "true future", "prediction", "feature 1", "series 9"]);
+    let text = predictions.svg();
+    assert_eq!(text.matches("true future").count(), 1, "the legend stands once");
+    assert!(!text.contains("series 10"), "ten are ten");
+    let losses = plot::losses(&history).unwrap();
+    check(&losses, &["training part", "validation part", "epoch", "MSE"]);
+    let diagram = plot::encoder_decoder(&model, 4, 10).unwrap();
+    check(&diagram, &["encoder", "decoder", "states", "dense (2)", "layer 1 (12)", "y10"]);
+}
+
+#[test]
+fn a_picture_is_saved_by_its_ending() {
+    let folder = tempfile::tempdir().unwrap();
+    let picture = plot::examples(&sine_cosine(SineCosine::default()).unwrap(), 1).unwrap();
+    let path = |name: &str| folder.path().join(name);
+    picture.save(path("a.svg")).unwrap();
+    assert_eq!(std::fs::read_to_string(path("a.svg")).unwrap(), picture.svg());
+    picture.save(path("a.png")).unwrap();
+    assert_eq!(std::fs::read(path("a.png")).unwrap(), picture.png());
+    let message = picture.save(path("a.jpeg")).unwrap_err().to_string();
+    assert!(message.contains("a.jpeg") && message.contains(".svg or .png"), "{message}");
+}
+
+#[test]
+fn too_many_series_are_refused() {
+    let data = sine_cosine(SineCosine { series: 3, ..Default::default() }).unwrap();
+    for count in [0, 4] {
+        let message = plot::examples(&data, count).unwrap_err().to_string();
+        assert!(message.contains(&format!("count is {count}")), "{message}");
+    }
+    assert!(plot::predictions(&data, &[0.0], 1).is_err());
+}

@@ -1,0 +1,154 @@
+//! Exercise 1 as a whole: its published result, repeatability, and what is refused.
+
+use seq2seq::layers::Parameters;
+use seq2seq::prelude::*;
+
+fn scaled() -> (Dataset, Dataset) {
+    let data = sine_cosine(SineCosine::default()).unwrap();
+    let (train, validation) = data.split(0.15).unwrap();
+    let scale = |data: &Dataset| WindowScaler::fit_transform(data).1;
+    (scale(&train), scale(&validation))
+}
+
+fn trained(hyperparameters: &Hyperparameters) -> (Seq2Seq, History) {
+    let (train, validation) = scaled();
+    let mut model = Seq2Seq::stacked(2, hyperparameters).unwrap();
+    let history = fit(&mut model, &train, &validation, hyperparameters).unwrap();
+    (model, history)
+}
+
+fn weights(model: &Seq2Seq) -> Vec<Vec<f32>> {
+    model.parameters().into_iter().map(|(_, p)| p.to_vec()).collect()
+}
+
+/// S0's notebook publishes 0.00757.
+#[test]
+fn exercise_1_reaches_the_published_error_on_five_seeds() {
+    for seed in 42..=46 {
+        let (_, history) = trained(&Hyperparameters { seed, ..Default::default() });
+        let reached = history.last().validation_mse;
+        assert!(reached <= 0.0076, "seed {seed}: {reached}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_model_and_another_does_not() {
+    let hyperparameters = Hyperparameters { epochs: 2, ..Default::default() };
+    let (first, _) = trained(&hyperparameters);
+    assert_eq!(weights(&first), weights(&trained(&hyperparameters).0));
+    let other = Hyperparameters { seed: 43, ..hyperparameters };
+    assert_ne!(weights(&first), weights(&trained(&other).0));
+}
+
+#[test]
+fn the_history_is_what_the_model_does() {
+    let (model, history) = trained(&Hyperparameters { epochs: 2, ..Default::default() });
+    let (train, validation) = scaled();
+    let error = |data: &Dataset| mse_of_feature(&model.predict(data).unwrap(), data, 0).unwrap();
+    assert_eq!(history.last().train_mse, error(&train));
+    assert_eq!(history.last().validation_mse, error(&validation));
+    let best = history.epochs().iter().map(|e| e.validation_mse).fold(f64::MAX, f64::min);
+    assert_eq!(history.best().1, best);
+}
+
+#[test]
+fn weight_decay_keeps_the_weights_small() {
+    let norm = |weight_decay| {
+        let hyperparameters = Hyperparameters { weight_decay, epochs: 3, ..Default::default() };
+        let squares = weights(&trained(&hyperparameters).0).concat();
+        squares.iter().map(|w| w * w).sum::<f32>()
+    };
+    assert!(norm(1.0) < 0.8 * norm(0.0));
+}
+
+#[test]
+fn any_horizon_can_be_predicted() {
+    let (model, _) = trained(&Hyperparameters { epochs: 1, ..Default::default() });
+    let longer = SineCosine { series: 3, future_steps: 25, ..Default::default() };
+    let data = sine_cosine(longer).unwrap();
+    let long = model.predict(&data).unwrap();
+    assert_eq!(long.len(), 3 * 25 * 2);
+    // The first steps do not depend on how many follow.
+    let shorter = SineCosine { series: 3, future_steps: 1, ..Default::default() };
+    let data_1 = Dataset::new(data.past().to_vec(), vec![0.0; 6], 10, 1, 2).unwrap();
+    assert_eq!(data_1.future_steps(), shorter.future_steps);
+    let short = model.predict(&data_1).unwrap();
+    for series in 0..3 {
+        for feature in 0..2 {
+            let (long, short) = (long[series * 50 + feature], short[series * 2 + feature]);
+            assert!((long - short).abs() < 1e-6, "{long} {short}");
+        }
+    }
+}
+
+#[test]
+fn impossible_hyperparameters_are_refused_by_name_value_and_range() {
+    let standard = Hyperparameters::default();
+    for (bad, name, value) in [
+        (Hyperparameters { hidden_size: 0, ..standard }, "hidden_size", "0"),
+        (Hyperparameters { hidden_size: 1 << 40, ..standard }, "hidden_size", "1099511627776"),
+        (Hyperparameters { num_layers: 0, ..standard }, "num_layers", "0"),
+        (Hyperparameters { batch_size: 0, ..standard }, "batch_size", "0"),
+        (Hyperparameters { epochs: 0, ..standard }, "epochs", "0"),
+        (Hyperparameters { learning_rate: f64::NAN, ..standard }, "learning_rate", "NaN"),
+        (Hyperparameters { learning_rate: -0.1, ..standard }, "learning_rate", "-0.1"),
+        (Hyperparameters { weight_decay: f64::INFINITY, ..standard }, "weight_decay", "inf"),
+        (Hyperparameters { validation_fraction: 1.0, ..standard }, "validation_fraction", "1"),
+    ] {
+        let message = Seq2Seq::stacked(2, &bad).unwrap_err().to_string();
+        let expected = format!("{name} is {value}, but it must be ");
+        assert!(message.starts_with(&expected), "{message}");
+        let (train, validation) = scaled();
+        let mut model = Seq2Seq::stacked(2, &standard).unwrap();
+        let message = fit(&mut model, &train, &validation, &bad).unwrap_err().to_string();
+        assert!(message.starts_with(&expected), "{message}");
+    }
+}
+
+#[test]
+fn parts_that_do_not_fit_are_refused() {
+    let dev = Cpu::default();
+    let mut init = Initializer::new(1);
+    let mut gru = |inputs, sizes: &[usize]| Gru::new(inputs, sizes, &mut init, &dev);
+    let message = gru(2, &[]).unwrap_err().to_string();
+    assert!(message.contains("hidden_sizes is []"), "{message}");
+    let (encoder, decoder) = (gru(2, &[12]).unwrap(), gru(11, &[12]).unwrap());
+    let other = gru(12, &[12, 12]).unwrap();
+    let mut init = Initializer::new(1);
+    let dense = Dense::new(12, 2, &mut init, &dev).unwrap();
+    let join = |decoder: &Gru, dense: &Dense| {
+        let parts = (encoder.clone(), decoder.clone(), dense.clone());
+        let joined = Seq2Seq::new(parts.0, parts.1, parts.2, DecoderInput::RepeatLast);
+        joined.unwrap_err().to_string()
+    };
+    let message = join(&decoder, &dense);
+    assert!(message.contains("decoder") && message.contains("is 11, but 12"), "{message}");
+    let message = join(&other, &dense);
+    assert!(message.contains("[12, 12]") && message.contains("[12]"), "{message}");
+    let narrow = Dense::new(7, 2, &mut init, &dev).unwrap();
+    let fitting = Gru::new(12, &[12], &mut init, &dev).unwrap();
+    assert!(join(&fitting, &narrow).contains("is 7, but 12"));
+
+    let three: Sequence = dev.zeros_like(&(4, 10, 3));
+    let message = encoder.forward(three, None).unwrap_err().to_string();
+    assert!(message.contains("features axis") && message.contains("is 3, but 2"), "{message}");
+    let none: Sequence = dev.zeros_like(&(4, 0, 2));
+    assert!(encoder.forward(none, None).unwrap_err().to_string().contains("time steps is 0"));
+    let state: State = dev.zeros_like(&(5, 12));
+    let past: Sequence = dev.zeros_like(&(4, 10, 2));
+    let message = encoder.forward(past, Some(&[state])).unwrap_err().to_string();
+    assert!(message.contains("batch axis") && message.contains("is 5, but 4"), "{message}");
+}
+
+#[test]
+fn a_diverging_training_leaves_the_model_as_it_was() {
+    let (train, validation) = scaled();
+    let huge: Vec<f32> = train.future().iter().map(|v| v * 1e25).collect();
+    let train = Dataset::new(train.past().to_vec(), huge, 10, 10, 2).unwrap();
+    let hyperparameters = Hyperparameters { epochs: 3, ..Default::default() };
+    let mut model = Seq2Seq::stacked(2, &hyperparameters).unwrap();
+    let before = weights(&model);
+    let message = fit(&mut model, &train, &validation, &hyperparameters).unwrap_err().to_string();
+    assert!(message.contains("diverged"), "{message}");
+    assert_eq!(weights(&model), before);
+}
