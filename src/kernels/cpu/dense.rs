@@ -1,0 +1,123 @@
+//! The dense head: the same affine map of every output of a layer.
+
+use super::level::{Isa, Kernel};
+use super::outer::{Sequence, outer, row_sums};
+use super::product::{PANEL, Panels, Start, product};
+use super::tile::{rows, rows_mut};
+
+/// Weights (O, H) and bias (O) of the head, packed for both directions.
+pub(crate) struct Dense {
+    inputs: usize,
+    outputs: usize,
+    weight: Panels,
+    transposed: Panels,
+    bias: Vec<f32>,
+}
+
+impl Dense {
+    /// Space for the weights; [`pack`](Dense::pack) fills it.
+    pub(crate) fn new(inputs: usize, outputs: usize) -> Self {
+        Dense {
+            inputs,
+            outputs,
+            weight: Panels::new(outputs, inputs),
+            transposed: Panels::new(inputs, outputs),
+            bias: vec![0.0; outputs],
+        }
+    }
+
+    /// Weights of a head: weight, then bias.
+    pub(crate) fn weights(inputs: usize, outputs: usize) -> usize {
+        outputs * (inputs + 1)
+    }
+
+    /// Takes over new weights.
+    pub(crate) fn pack(&mut self, flat: &[f32]) {
+        let (weight, bias) = flat.split_at(self.outputs * self.inputs);
+        self.weight.pack_rows(weight, |p, r| {
+            let row = p * PANEL + r;
+            (row < self.outputs).then_some(row)
+        });
+        self.transposed.pack_columns(weight, self.inputs, |k| k);
+        self.bias.copy_from_slice(bias);
+    }
+}
+
+/// The head's outputs for all steps of a tile.
+pub(crate) struct Forward<'a> {
+    pub(crate) dense: &'a Dense,
+    /// Registers of a row.
+    pub(crate) vectors: usize,
+    /// (T·H, W).
+    pub(crate) input: &'a [f32],
+    /// (T·O, W), written.
+    pub(crate) output: &'a mut [f32],
+}
+
+impl Kernel for Forward<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Isa>(self, isa: S) {
+        match self.vectors {
+            1 => self.steps::<S, 1>(isa),
+            _ => self.steps::<S, 2>(isa),
+        }
+    }
+}
+
+impl Forward<'_> {
+    #[inline(always)]
+    fn steps<S: Isa, const C: usize>(self, isa: S) {
+        let Dense { weight, bias, .. } = self.dense;
+        let input = rows::<S, C>(self.input).chunks_exact(self.dense.inputs);
+        let output = rows_mut::<S, C>(self.output).chunks_exact_mut(self.dense.outputs);
+        for (input, output) in input.zip(output) {
+            product(isa, weight, input, Start::Bias(bias), output);
+        }
+    }
+}
+
+/// The gradients of the head for all steps of a tile.
+pub(crate) struct Backward<'a> {
+    pub(crate) dense: &'a Dense,
+    /// Registers of a row.
+    pub(crate) vectors: usize,
+    /// (T·H, W), as in the forward pass.
+    pub(crate) input: &'a [f32],
+    /// (T·O, W): the gradient of the outputs.
+    pub(crate) upstream: &'a [f32],
+    /// (T·H, W): the gradient of the input, overwritten.
+    pub(crate) input_gradient: &'a mut [f32],
+    /// Weight, then bias; added to.
+    pub(crate) gradient: &'a mut [f32],
+    /// [`scratch_len`](super::outer::scratch_len) floats for H.
+    pub(crate) scratch: &'a mut [f32],
+}
+
+impl Kernel for Backward<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Isa>(self, isa: S) {
+        match self.vectors {
+            1 => self.steps::<S, 1>(isa),
+            _ => self.steps::<S, 2>(isa),
+        }
+    }
+}
+
+impl Backward<'_> {
+    #[inline(always)]
+    fn steps<S: Isa, const C: usize>(self, isa: S) {
+        let Dense { inputs, outputs, .. } = *self.dense;
+        let upstream = rows::<S, C>(self.upstream);
+        let to = rows_mut::<S, C>(self.input_gradient).chunks_exact_mut(inputs);
+        for (upstream, to) in upstream.chunks_exact(outputs).zip(to) {
+            product(isa, &self.dense.transposed, upstream, Start::Zero, to);
+        }
+        let (weight, bias) = self.gradient.split_at_mut(outputs * inputs);
+        let input = Sequence::whole(rows::<S, C>(self.input), inputs);
+        let upstream = Sequence::whole(upstream, outputs);
+        outer(isa, upstream, input, weight, |row| row, self.scratch);
+        row_sums(isa, upstream, |row, sum| bias[row] += sum);
+    }
+}

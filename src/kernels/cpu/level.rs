@@ -1,0 +1,181 @@
+//! One source, several instruction sets, chosen at run time.
+//!
+//! A kernel is written once against `Isa`, as a `Kernel`. `Level::run` compiles it for each
+//! instruction set and calls the one asked for. The vector types and their operations are those
+//! of the `pulp` crate; a value that implements `Isa` is the proof that the machine has the
+//! instructions, so nothing here is `unsafe`.
+
+use pulp::{NullaryFnOnce, Simd};
+
+/// An instruction set, from the plainest to the widest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Level {
+    /// What every machine of this architecture has; four lanes, separate multiply and add.
+    Plain,
+    /// Eight lanes, fused multiply-add.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// Sixteen lanes, fused multiply-add.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    /// Four lanes, fused multiply-add.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+}
+
+impl Level {
+    /// The levels that this machine can run, the best one last.
+    pub fn available() -> Vec<Level> {
+        let mut levels = vec![Level::Plain];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if pulp::x86::V3::try_new().is_some() {
+                levels.push(Level::Avx2);
+            }
+            if pulp::x86::V4::try_new().is_some() {
+                levels.push(Level::Avx512);
+            }
+        }
+        #[cfg(target_arch = "aarch64")]
+        if pulp::aarch64::Neon::try_new().is_some() {
+            levels.push(Level::Neon);
+        }
+        levels
+    }
+
+    /// The best level that this machine can run.
+    pub fn best() -> Level {
+        Level::available().pop().unwrap_or(Level::Plain)
+    }
+
+    /// The lanes of one vector register.
+    pub(crate) fn lanes(self) -> usize {
+        match self {
+            Level::Plain => 4,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => 8,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => 16,
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => 4,
+        }
+    }
+
+    /// Runs `kernel` with this instruction set, or with plain code where the machine lacks it.
+    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        match self {
+            Level::Plain => {}
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => {
+                if let Some(isa) = pulp::x86::V3::try_new() {
+                    return isa.call(kernel);
+                }
+            }
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => {
+                if let Some(isa) = pulp::x86::V4::try_new() {
+                    return isa.call(kernel);
+                }
+            }
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => {
+                if let Some(isa) = pulp::aarch64::Neon::try_new() {
+                    return isa.call(kernel);
+                }
+            }
+        }
+        pulp::Scalar128b.call(kernel)
+    }
+}
+
+impl Default for Level {
+    fn default() -> Self {
+        Level::best()
+    }
+}
+
+/// A computation that is compiled once for each instruction set.
+///
+/// `run` must be `#[inline(always)]`, and so must everything that it calls short of another
+/// kernel: inlining is how the code comes under the instruction set.
+pub(crate) trait Kernel {
+    /// What the computation returns.
+    type Output;
+    /// The computation.
+    fn run<S: Isa>(self, isa: S) -> Self::Output;
+}
+
+/// `pulp`'s vector operations, and the two whose best form depends on the instruction set.
+pub(crate) trait Isa: Simd + Send + Sync {
+    /// `a·b + c`, fused where the machine does that. (`pulp`'s own on plain code is fused in
+    /// software, a hundred times slower than a multiplication and an addition.)
+    fn fma(self, a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s;
+
+    /// `x` between `low` and `high`; NaN stays NaN.
+    fn clamp(self, x: Self::f32s, low: f32, high: f32) -> Self::f32s;
+
+    /// Calls a kernel under this instruction set; a call, not inlined, so that it keeps the size
+    /// of compiled code in bounds.
+    fn call<K: Kernel>(self, kernel: K) -> K::Output;
+}
+
+/// The bridge to `pulp`, which takes a function without arguments.
+struct Call<S, K>(S, K);
+
+impl<S: Isa, K: Kernel> NullaryFnOnce for Call<S, K> {
+    type Output = K::Output;
+    #[inline(always)]
+    fn call(self) -> K::Output {
+        self.1.run(self.0)
+    }
+}
+
+impl Isa for pulp::Scalar128b {
+    #[inline(always)]
+    fn fma(self, a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s {
+        self.add_f32s(self.mul_f32s(a, b), c)
+    }
+    #[inline(always)]
+    fn clamp(self, x: Self::f32s, low: f32, high: f32) -> Self::f32s {
+        let (low, high) = (self.splat_f32s(low), self.splat_f32s(high));
+        let x = self.select_f32s(self.less_than_f32s(x, low), low, x);
+        self.select_f32s(self.greater_than_f32s(x, high), high, x)
+    }
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        #[inline(never)]
+        fn outlined<K: Kernel>(kernel: K) -> K::Output {
+            kernel.run(pulp::Scalar128b)
+        }
+        outlined(kernel)
+    }
+}
+
+macro_rules! fused {
+    ($isa: ty) => {
+        impl Isa for $isa {
+            #[inline(always)]
+            fn fma(self, a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s {
+                self.mul_add_e_f32s(a, b, c)
+            }
+            #[inline(always)]
+            fn clamp(self, x: Self::f32s, low: f32, high: f32) -> Self::f32s {
+                // x86's min and max return their second operand when one is NaN, Neon's return
+                // NaN: with x second it survives on both.
+                self.max_f32s(self.splat_f32s(low), self.min_f32s(self.splat_f32s(high), x))
+            }
+            #[inline(always)]
+            fn call<K: Kernel>(self, kernel: K) -> K::Output {
+                self.vectorize(Call(self, kernel))
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+fused!(pulp::x86::V3);
+#[cfg(target_arch = "x86_64")]
+fused!(pulp::x86::V4);
+#[cfg(target_arch = "aarch64")]
+fused!(pulp::aarch64::Neon);

@@ -1,0 +1,58 @@
+//! The kernels for the CPU.
+//!
+//! # The frame in five minutes
+//!
+//! A **tile** is a handful of series that go through the whole computation together. It is kept
+//! *feature-major*: one row a feature, one lane a series,
+//!
+//! ```text
+//!            lane 0   lane 1   …   lane W-1          W = 1 or 2 vector registers
+//! feature 0   x₀(b)    x₀(b+1)  …                    (8 or 16 series with AVX2)
+//! feature 1   x₁(b)    x₁(b+1)  …
+//! ```
+//!
+//! so the batch fills the vector lanes, a weight is broadcast to all of them, no feature count
+//! needs padding, and a gate is computed in the register that its inner product ended in. Over time
+//! a layer keeps two such arrays,
+//!
+//! ```text
+//! gates   (T, SAVED·H, W)   what the backward pass needs, overwritten by the gradients
+//! hidden  (T + 1, H, W)     row 0 is the initial state
+//! ```
+//!
+//! and a tile of a small model stays in the second-level cache from its first forward step to its
+//! last backward step.
+//!
+//! | module | its one idea |
+//! |---|---|
+//! | [`level`] | one source, several instruction sets, chosen at run time |
+//! | [`activation`] | sigmoid and tanh in a few ulp |
+//! | `aligned` | buffers that start on a cache line |
+//! | `tile` | batch-first series to feature-major tiles and back |
+//! | `product` | packed weights times a tile: the register-blocked inner product |
+//! | `outer` | gradients of weights: a tile times a tile, summed over time and lanes |
+//! | `cell` | what a recurrent cell is to the frame |
+//! | `gru` | the gate formulas of the GRU, forward and backward |
+//! | `layer` | a cell over time: forward, then backward, for one tile |
+//! | [`recurrent`] | a layer as an operation on batch-first slices |
+//! | [`seq2seq`] | the fused training step of the encoder-decoder |
+//! | [`adam`] | the optimiser |
+//!
+//! # Same result for any number of threads
+//!
+//! The batch is cut into tiles by its size alone. A tile has a gradient of its own, and the
+//! gradients are added in the order of the tiles. Threads only choose who computes which tile.
+
+pub mod activation;
+pub mod adam;
+mod aligned;
+mod cell;
+mod dense;
+mod gru;
+mod layer;
+pub mod level;
+mod outer;
+mod product;
+pub mod recurrent;
+pub mod seq2seq;
+mod tile;

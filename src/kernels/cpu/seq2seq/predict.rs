@@ -1,0 +1,48 @@
+//! The forward pass alone.
+
+use super::network::Network;
+use super::pass::ForwardPass;
+use super::workspace::Workspace;
+use crate::kernels::cpu::tile::{MAX_VECTORS, Tile, gather, scatter};
+use rayon::prelude::*;
+
+impl Network {
+    /// The predictions (N, F, O) for the pasts (N, P, D), for any number of steps F, which need
+    /// not be the number that was trained.
+    pub fn predict(&self, past: &[f32], past_steps: usize, future_steps: usize) -> Vec<f32> {
+        let past_len = past_steps * self.shape.features;
+        let future_len = future_steps * self.shape.outputs;
+        assert!(past_steps > 0 && future_steps > 0 && past.len().is_multiple_of(past_len));
+        let series = past.len() / past_len;
+        let lanes = self.level.lanes();
+        let mut output = vec![0.0; series * future_len];
+
+        let workspace = |vectors| {
+            let width = vectors * lanes;
+            Workspace::new(&self.shape, past_steps, future_steps, width, false)
+        };
+        let run = |work: &mut Workspace, tile: Tile, output: &mut [f32]| {
+            let width = tile.vectors * lanes;
+            gather(&mut work.past[..past_len * width], width, tile.count, |lane| {
+                &past[(tile.first + lane) * past_len..][..past_len]
+            });
+            self.level.run(ForwardPass { network: self, work, vectors: tile.vectors });
+            for (lane, series) in output.chunks_exact_mut(future_len).enumerate() {
+                scatter(&work.output, width, lane, series);
+            }
+        };
+        if series <= lanes * MAX_VECTORS {
+            // One tile: not worth a thread.
+            if series > 0 {
+                let tile = Tile::of(series, lanes, 0);
+                run(&mut workspace(tile.vectors), tile, &mut output);
+            }
+            return output;
+        }
+        output.par_chunks_mut(lanes * MAX_VECTORS * future_len).enumerate().for_each_init(
+            || workspace(MAX_VECTORS),
+            |work, (i, output)| run(work, Tile::of(series, lanes, i), output),
+        );
+        output
+    }
+}

@@ -1,0 +1,107 @@
+//! One GRU layer against the plain reference in `f64`, and against PyTorch.
+
+use crate::reference::{Gru, Numbers, assert_close, wide};
+use seq2seq::kernels::cpu::level::Level;
+use seq2seq::kernels::cpu::recurrent::GruLayer;
+
+const SIZES: [usize; 13] = [1, 2, 3, 5, 7, 8, 13, 16, 17, 31, 33, 64, 100];
+
+#[test]
+fn outputs_and_gradients_equal_the_reference() {
+    for seed in 0..120 {
+        let mut numbers = Numbers(seed);
+        let (input, hidden) = (numbers.pick(&SIZES), numbers.pick(&SIZES));
+        let (batch, steps) = (numbers.pick(&SIZES), numbers.pick(&SIZES[..11]));
+        if batch * steps * hidden * (input + hidden) > 4_000_000 {
+            continue;
+        }
+        let scale = 1.5 / (hidden as f64).sqrt();
+        let weights = numbers.vec(Gru::num_weights(input, hidden), scale);
+        let x = numbers.vec(batch * steps * input, 1.0);
+        let initial = (seed % 3 > 0).then(|| numbers.vec(batch * hidden, 0.9));
+        let upstream = numbers.vec(batch * steps * hidden, 1.0);
+
+        let wide_weights = wide(&weights);
+        let layer = Gru { input, hidden, weights: &wide_weights };
+        let rows = |values: &[f32], b: usize, size: usize| -> Vec<Vec<f64>> {
+            let series = &values[b * steps * size..][..steps * size];
+            series.chunks(size).map(wide).collect()
+        };
+        let (mut output, mut dx, mut dh) = (vec![], vec![], vec![]);
+        let mut gradient = vec![0.0; weights.len()];
+        for b in 0..batch {
+            let x = rows(&x, b, input);
+            let h0 = match &initial {
+                Some(initial) => wide(&initial[b * hidden..][..hidden]),
+                None => vec![0.0; hidden],
+            };
+            let (states, saved) = layer.forward(&x, &h0);
+            output.extend(states.concat());
+            let upstream = rows(&upstream, b, hidden);
+            let (of_x, of_h) = layer.backward(&x, &saved, &upstream, &mut gradient);
+            dx.extend(of_x.concat());
+            dh.extend(of_h);
+        }
+
+        for level in Level::available() {
+            let name = format!("seed {seed}, {level:?}, D {input} H {hidden} B {batch} T {steps}");
+            let layer = GruLayer::new(input, hidden, level);
+            let (actual, saved) = layer.forward(&weights, &x, initial.as_deref(), batch);
+            assert_close(&format!("{name}, output"), &actual, &output, 1e-5);
+            let actual = layer.backward(saved, &upstream, seed % 2 == 0);
+            assert_close(&format!("{name}, weights"), &actual.weights, &gradient, 1e-5);
+            assert_close(&format!("{name}, initial"), &actual.initial, &dh, 1e-5);
+            if seed % 2 == 0 {
+                assert_close(&format!("{name}, input"), &actual.input, &dx, 1e-5);
+            } else {
+                assert!(actual.input.is_empty());
+            }
+        }
+    }
+}
+
+/// Numbers from `tests/golden/gru.py`.
+#[test]
+fn outputs_and_gradients_equal_pytorch() {
+    let golden: serde_json::Value =
+        serde_json::from_str(include_str!("../golden/gru.json")).expect("golden numbers");
+    for case in golden.as_array().expect("a list of cases") {
+        let size = |name: &str| case[name].as_u64().expect("a size") as usize;
+        let wide = |name: &str| -> Vec<f64> {
+            let values = case[name].as_array().expect("a list");
+            values.iter().map(|v| v.as_f64().expect("a number")).collect()
+        };
+        let vec = |name: &str| -> Vec<f32> { wide(name).iter().map(|&v| v as f32).collect() };
+        for level in Level::available() {
+            let layer = GruLayer::new(size("input"), size("hidden"), level);
+            let initial = vec("h0");
+            let (output, saved) =
+                layer.forward(&vec("weights"), &vec("x"), Some(&initial), size("batch"));
+            assert_close("output", &output, &wide("output"), 1e-5);
+            let actual = layer.backward(saved, &vec("upstream"), true);
+            assert_close("weights", &actual.weights, &wide("d_weights"), 1e-5);
+            assert_close("input", &actual.input, &wide("d_x"), 1e-5);
+            assert_close("initial", &actual.initial, &wide("d_h0"), 1e-5);
+        }
+    }
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    let mut numbers = Numbers(7);
+    let (input, hidden, batch, steps) = (3, 17, 100, 9);
+    let weights = numbers.vec(Gru::num_weights(input, hidden), 0.5);
+    let x = numbers.vec(batch * steps * input, 1.0);
+    let upstream = numbers.vec(batch * steps * hidden, 1.0);
+    for level in Level::available() {
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let layer = GruLayer::new(input, hidden, level);
+                let (output, saved) = layer.forward(&weights, &x, None, batch);
+                (output, layer.backward(saved, &upstream, true))
+            })
+        };
+        assert_eq!(run(1), run(2));
+    }
+}

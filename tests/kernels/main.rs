@@ -1,0 +1,7 @@
+//! The CPU kernels against plain references, PyTorch's numbers, and themselves at other
+//! instruction sets and numbers of threads.
+
+mod activations;
+mod gru_layer;
+mod reference;
+mod seq2seq_step;
