@@ -64,7 +64,7 @@ pub mod prelude {
     pub use crate::layers::{Dense, Gru, Initializer};
     pub use crate::model::{DecoderInput, Seq2Seq};
     pub use crate::plot::{self, Picture};
-    pub use crate::train::{Adam, History, Hyperparameters, fit};
+    pub use crate::train::{Adam, History, Hyperparameters, fit, fit_with};
     pub use crate::{Device, Error, Result, Sequence, State};
 
     pub use dfdx::shapes::HasShape;

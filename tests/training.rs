@@ -54,7 +54,8 @@ fn the_history_is_what_the_model_does() {
 #[test]
 fn weight_decay_keeps_the_weights_small() {
     let norm = |weight_decay| {
-        let hyperparameters = Hyperparameters { weight_decay, epochs: 3, ..Default::default() };
+        let hyperparameters =
+            Hyperparameters { weight_decay, learning_rate: 0.01, epochs: 3, ..Default::default() };
         let squares = weights(&trained(&hyperparameters).0).concat();
         squares.iter().map(|w| w * w).sum::<f32>()
     };

@@ -25,9 +25,9 @@ fn a_saved_model_predicts_the_same() {
     let path = folder.path().join("model.safetensors");
     let (dev, mut init) = (Cpu::default(), Initializer::new(3));
     let zeros = Seq2Seq::new(
-        Gru::new(2, &[5, 3], &mut init, &dev).unwrap(),
-        Gru::new(3, &[5, 3], &mut init, &dev).unwrap(),
-        Dense::new(3, 2, &mut init, &dev).unwrap(),
+        Gru::new(2, &[5, 2], &mut init, &dev).unwrap(),
+        Gru::new(2, &[5, 2], &mut init, &dev).unwrap(),
+        Dense::new(2, 2, &mut init, &dev).unwrap(),
         DecoderInput::Zeros,
     );
     // The second could be taken for a repeat-last model by its sizes: the metadata tells.

@@ -191,10 +191,20 @@ impl Dataset {
     /// # Errors
     /// [`Error::Setting`] when `batch_size` is 0.
     pub fn batches(&self, batch_size: usize, seed: u64, epoch: usize) -> Result<Vec<Dataset>> {
-        batch_indices(self.len(), batch_size, seed, epoch)?
-            .iter()
-            .map(|indices| self.select(indices.iter().copied()))
-            .collect()
+        if batch_size == 0 {
+            return Err(Error::setting("batch_size", batch_size, "at least 1"));
+        }
+        let order = self.shuffled(seed, epoch);
+        order.chunks(batch_size).map(|batch| self.select(batch.iter().copied())).collect()
+    }
+
+    /// The indices of all series in the order of one epoch.
+    pub(crate) fn shuffled(&self, seed: u64, epoch: usize) -> Vec<usize> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(epoch as u64); // each epoch an order of its own, the same in every run
+        let mut order: Vec<usize> = (0..self.len()).collect();
+        order.shuffle(&mut rng);
+        order
     }
 
     /// The past as a tensor `(n, P, D)` on `device`.
@@ -227,23 +237,6 @@ impl Dataset {
     pub(crate) fn sizes(&self) -> (usize, usize) {
         (self.past_steps * self.features, self.future_steps * self.features)
     }
-}
-
-/// Shuffled indices of the mini-batches of one epoch.
-pub(crate) fn batch_indices(
-    series: usize,
-    batch_size: usize,
-    seed: u64,
-    epoch: usize,
-) -> Result<Vec<Vec<usize>>> {
-    if batch_size == 0 {
-        return Err(Error::setting("batch_size", batch_size, "at least 1"));
-    }
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(epoch as u64); // each epoch an order of its own, the same in every run
-    let mut order: Vec<usize> = (0..series).collect();
-    order.shuffle(&mut rng);
-    Ok(order.chunks(batch_size).map(<[usize]>::to_vec).collect())
 }
 
 impl fmt::Display for Dataset {

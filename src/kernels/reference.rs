@@ -33,6 +33,15 @@ pub fn gru<E: Dtype, D: Device<E>, T: Tape<E, D>>(
     (outputs.contiguous(), last)
 }
 
+/// x, `(B, H)`, at every one of `steps` steps: `(B, T, H)`.
+pub fn repeat<E: Dtype, D: Device<E>, T: Tape<E, D>>(
+    x: State<E, D, T>,
+    steps: usize,
+) -> Sequence<E, D, T> {
+    let (batch, width) = *x.shape();
+    x.broadcast_like::<_, Axis<1>>(&(batch, steps, width))
+}
+
 /// One step of a GRU layer: x, `(B, D)`, and the state h, `(B, H)`, give the next state.
 fn gru_step<E: Dtype, D: Device<E>, T: Tape<E, D>>(
     weights: &GruWeights<E, D>,

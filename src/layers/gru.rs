@@ -6,7 +6,7 @@ use std::fmt;
 use super::initializer::zeros;
 use super::{Initializer, Parameter, ParameterMut, Parameters};
 use crate::error::{Error, Result, check_size};
-use crate::kernels::reference;
+use crate::kernels::{RecurrentDevice, reference};
 use crate::{Sequence, State};
 
 /// A stack of gated recurrent units (Cho et al., 2014): each layer reads the outputs of the one
@@ -58,6 +58,10 @@ pub struct GruWeights<E: Dtype = f32, D: Storage<E> = Cpu> {
 /// What a recurrent stack returns: the outputs of its top layer at every step, `(B, T, H)`, and the
 /// state of each layer after the last step, `(B, H)`.
 pub type OutputsAndStates<E, D, T> = (Sequence<E, D, T>, Vec<State<E, D>>);
+
+/// One layer over time: its weights, its input and its first state, to its outputs and last state.
+type LayerOverTime<E, D, T> =
+    fn(&GruWeights<E, D>, Sequence<E, D, T>, State<E, D>) -> (Sequence<E, D, T>, State<E, D>);
 
 /// Gates of a GRU.
 const GATES: usize = 3;
@@ -158,7 +162,7 @@ impl<E: Dtype, D: Storage<E>> GruWeights<E, D> {
     }
 }
 
-impl<E: Dtype, D: Device<E>> Gru<E, D> {
+impl<E: Dtype, D: RecurrentDevice<E>> Gru<E, D> {
     /// Runs over x, `(B, T, D)`: the outputs of the top layer at every step, `(B, T, H)`, and the
     /// state of each layer after the last step, `(B, H)` each.
     ///
@@ -172,10 +176,35 @@ impl<E: Dtype, D: Device<E>> Gru<E, D> {
         x: Sequence<E, D, T>,
         states: Option<&[State<E, D>]>,
     ) -> Result<OutputsAndStates<E, D, T>> {
+        self.run(x, states, D::gru)
+    }
+}
+
+impl<E: Dtype, D: Device<E>> Gru<E, D> {
+    /// As [`Gru::forward`], in plain dfdx operations: what the fast kernels are tested against.
+    ///
+    /// # Errors
+    /// As [`Gru::forward`].
+    pub fn forward_reference<T: Tape<E, D>>(
+        &self,
+        x: Sequence<E, D, T>,
+        states: Option<&[State<E, D>]>,
+    ) -> Result<OutputsAndStates<E, D, T>> {
+        self.run(x, states, reference::gru)
+    }
+
+    fn run<T: Tape<E, D>>(
+        &self,
+        x: Sequence<E, D, T>,
+        states: Option<&[State<E, D>]>,
+        over_time: LayerOverTime<E, D, T>,
+    ) -> Result<OutputsAndStates<E, D, T>> {
         let (batch, time, features) = *x.shape();
         check_size("the features axis of a GRU's input", self.inputs(), features)?;
-        if time == 0 {
-            return Err(Error::setting("the number of time steps", time, "at least 1"));
+        for (name, size) in [("the number of series", batch), ("the number of time steps", time)] {
+            if size == 0 {
+                return Err(Error::setting(name, size, "at least 1"));
+            }
         }
         let states = match states {
             Some(states) => states.to_vec(),
@@ -187,7 +216,7 @@ impl<E: Dtype, D: Device<E>> Gru<E, D> {
         for (layer, state) in self.layers.iter().zip(states) {
             check_size("the batch axis of a state", batch, state.shape().0)?;
             check_size("the hidden axis of a state", layer.hidden_size(), state.shape().1)?;
-            let (layer_outputs, last_state) = reference::gru(layer, outputs, state);
+            let (layer_outputs, last_state) = over_time(layer, outputs, state);
             outputs = layer_outputs;
             last_states.push(last_state);
         }

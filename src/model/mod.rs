@@ -3,4 +3,5 @@
 mod seq2seq;
 mod weights;
 
-pub use seq2seq::{DecoderInput, Seq2Seq};
+pub use crate::kernels::DecoderInput;
+pub use seq2seq::Seq2Seq;

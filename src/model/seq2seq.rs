@@ -1,24 +1,18 @@
-use dfdx::shapes::{Axis, Dtype, HasShape};
+use dfdx::shapes::{Dtype, HasShape};
 use dfdx::tensor::{Cpu, PutTape, SplitTape, Storage, Tape};
-use dfdx::tensor_ops::{BroadcastTo, Device};
-use serde::{Deserialize, Serialize};
+use dfdx::tensor_ops::Device;
 use std::fmt;
 
 use crate::data::Dataset;
 use crate::error::{Error, Result, check_size};
-use crate::layers::{Dense, Gru, Initializer, Parameter, ParameterMut, Parameters, prefixed};
+use crate::kernels::cpu::level::Level;
+use crate::kernels::cpu::seq2seq::{Network, NetworkShape};
+use crate::kernels::{DecoderInput, RecurrentDevice, reference};
+use crate::layers::{
+    Dense, Gru, Initializer, OutputsAndStates, Parameter, ParameterMut, Parameters, prefixed,
+};
 use crate::train::Hyperparameters;
 use crate::{Sequence, State};
-
-/// What the decoder reads at each of the F steps, beside the states that it starts from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum DecoderInput {
-    /// The encoder's last output, `(B, H)`, at every step (G. Chevalier).
-    #[default]
-    RepeatLast,
-    /// Zeros, as wide as the decoder's input (L. Tonin).
-    Zeros,
-}
 
 /// A stacked GRU encoder-decoder.
 ///
@@ -69,10 +63,17 @@ impl<E: Dtype, D: Storage<E>> Seq2Seq<E, D> {
                 format!("{:?} as the encoder, from whose states it starts", encoder.hidden_sizes()),
             ));
         }
-        if decoder_input == DecoderInput::RepeatLast {
-            let what = "the input of the decoder, which reads the encoder's last output,";
-            check_size(what, encoder.outputs(), decoder.inputs())?;
-        }
+        let (what, expected) = match decoder_input {
+            DecoderInput::RepeatLast => (
+                "the input of the decoder, which reads the encoder's last output,",
+                encoder.outputs(),
+            ),
+            DecoderInput::Zeros => (
+                "the input of the decoder, which reads as many zeros as the encoder features,",
+                encoder.inputs(),
+            ),
+        };
+        check_size(what, expected, decoder.inputs())?;
         let what = "the input of the dense layer, which reads the decoder's outputs,";
         check_size(what, decoder.outputs(), dense.inputs())?;
         Ok(Self { encoder, decoder, dense, decoder_input })
@@ -122,21 +123,39 @@ impl Seq2Seq {
     /// # Errors
     /// [`Error::Shape`] when the features of `data` are not those of the model.
     pub fn predict(&self, data: &Dataset) -> Result<Vec<f32>> {
-        let dev = Cpu::default();
-        let mut predictions = Vec::with_capacity(data.future().len());
-        // In parts, so that the memory that is needed does not grow with the data.
-        for start in (0..data.len()).step_by(1000) {
-            let part = data.select(start..data.len().min(start + 1000))?;
-            let prediction = self.forward(part.past_tensor(&dev), data.future_steps())?;
-            let known = predictions.len();
-            predictions.resize(known + part.future().len(), 0.0);
-            prediction.copy_into(&mut predictions[known..]);
+        let what = "the number of features of the data";
+        check_size(what, self.encoder.inputs(), data.features())?;
+        let network = Network::new(self.network_shape(), &self.flat_weights(), Level::best());
+        Ok(network.predict(data.past(), data.past_steps(), data.future_steps()))
+    }
+
+    /// The sizes, for the fused kernels.
+    pub(crate) fn network_shape(&self) -> NetworkShape {
+        NetworkShape {
+            features: self.encoder.inputs(),
+            outputs: self.dense.outputs(),
+            hidden: self.encoder.hidden_sizes(),
+            decoder_input: self.decoder_input,
         }
-        Ok(predictions)
+    }
+
+    /// All weights one after the other, in the order of [`Parameters`] and of the fused kernels.
+    pub(crate) fn flat_weights(&self) -> Vec<f32> {
+        self.parameters().iter().flat_map(|(_, parameter)| parameter.to_vec()).collect()
+    }
+
+    /// Takes over all weights, in the same order.
+    pub(crate) fn set_flat_weights(&mut self, weights: &[f32]) {
+        let mut rest = weights;
+        for (_, mut parameter) in self.parameters_mut() {
+            let (values, others) = rest.split_at(parameter.shape().iter().product());
+            parameter.copy_from(values);
+            rest = others;
+        }
     }
 }
 
-impl<E: Dtype, D: Device<E>> Seq2Seq<E, D> {
+impl<E: Dtype, D: RecurrentDevice<E>> Seq2Seq<E, D> {
     /// Predicts `future_steps` steps, `(B, F, D)`, from the past, `(B, P, D)`. F is free: it may
     /// differ from the horizon that the model was trained on.
     ///
@@ -148,28 +167,51 @@ impl<E: Dtype, D: Device<E>> Seq2Seq<E, D> {
         past: Sequence<E, D, T>,
         future_steps: usize,
     ) -> Result<Sequence<E, D, T>> {
+        self.run(past, future_steps, Gru::forward, D::repeat)
+    }
+}
+
+/// A recurrent stack over time: its input and first states, to its outputs and last states.
+type Stack<E, D, T> =
+    fn(&Gru<E, D>, Sequence<E, D, T>, Option<&[State<E, D>]>) -> Result<OutputsAndStates<E, D, T>>;
+
+impl<E: Dtype, D: Device<E>> Seq2Seq<E, D> {
+    /// As [`Seq2Seq::forward`], in plain dfdx operations: what the fast kernels are tested against.
+    ///
+    /// # Errors
+    /// As [`Seq2Seq::forward`].
+    pub fn forward_reference<T: Tape<E, D>>(
+        &self,
+        past: Sequence<E, D, T>,
+        future_steps: usize,
+    ) -> Result<Sequence<E, D, T>> {
+        self.run(past, future_steps, Gru::forward_reference, reference::repeat)
+    }
+
+    fn run<T: Tape<E, D>>(
+        &self,
+        past: Sequence<E, D, T>,
+        future_steps: usize,
+        stack: Stack<E, D, T>,
+        repeat: fn(State<E, D, T>, usize) -> Sequence<E, D, T>,
+    ) -> Result<Sequence<E, D, T>> {
         if future_steps == 0 {
             return Err(Error::setting("future_steps", future_steps, "at least 1"));
         }
-        let batch = past.shape().0;
-        let device = past.device().clone();
-        let (outputs, states) = self.encoder.forward(past, None)?;
+        let (batch, device) = (past.shape().0, past.device().clone());
+        let (outputs, states) = stack(&self.encoder, past, None)?;
+        // Of the outputs only the last is used, and that is the last state of the top layer. The
+        // tape, which the outputs carry, goes on with the decoder's input.
         let (_, tape) = outputs.split_tape();
         let input = match self.decoder_input {
             DecoderInput::RepeatLast => {
-                // The last output of the top layer is its last state.
-                let last: &State<E, D> = &states[states.len() - 1];
-                let shape = (batch, future_steps, self.decoder.inputs());
-                let last = last.retaped::<T>();
-                last.broadcast_like::<_, Axis<1>>(&shape)
+                repeat(states[states.len() - 1].clone().put_tape(tape), future_steps)
             }
             DecoderInput::Zeros => {
-                device.zeros_like(&(batch, future_steps, self.decoder.inputs())).retaped::<T>()
+                device.zeros_like(&(batch, future_steps, self.decoder.inputs())).put_tape(tape)
             }
         };
-        let (input, input_tape) = input.split_tape();
-        let input = input.put_tape(tape.merge(input_tape));
-        let (hidden, _) = self.decoder.forward(input, Some(&states))?;
+        let (hidden, _) = stack(&self.decoder, input, Some(&states))?;
         self.dense.forward(hidden)
     }
 }

@@ -1,13 +1,15 @@
 use dfdx::shapes::{Dtype, HasShape};
-use dfdx::tensor::{AsArray, Cpu, Tape, Tensor, Trace};
-use dfdx::tensor_ops::{Backward, Device as DfdxDevice, SumTo};
+use dfdx::tensor::{Tape, Tensor};
+use dfdx::tensor_ops::{Device as DfdxDevice, SumTo};
 use std::time::Instant;
 
-use super::{Adam, Epoch, History, Hyperparameters};
+use super::{Epoch, History, Hyperparameters};
 use crate::data::Dataset;
 use crate::error::{Error, Result, check_size};
 use crate::evaluate::{mse, mse_of_feature};
-use crate::layers::Parameters;
+use crate::kernels::cpu::adam::Adam as AdamSettings;
+use crate::kernels::cpu::level::Level;
+use crate::kernels::cpu::seq2seq::{Loss, TrainStep, Windows};
 use crate::model::Seq2Seq;
 use crate::{Device, Sequence};
 
@@ -30,22 +32,49 @@ pub fn fit(
     validation: &Dataset,
     hyperparameters: &Hyperparameters,
 ) -> Result<History> {
-    hyperparameters.check()?;
-    let features = model.dense().outputs();
-    for (part, data) in [("training", train), ("validation", validation)] {
-        let what = format!("the number of features of the {part} part");
-        check_size(what, features, data.features())?;
-    }
+    check(model, train, validation, hyperparameters)?;
     print_setup(model, train, validation, hyperparameters);
+    let epochs = hyperparameters.epochs;
+    let print = |number, epoch: &Epoch| print_epoch(number, epochs, epoch);
+    let history = fit_with(model, train, validation, hyperparameters, print)?;
+    println!("{history}");
+    Ok(history)
+}
 
-    let mut trained = model.clone();
-    let mut adam = Adam::new(hyperparameters.learning_rate, hyperparameters.weight_decay);
+/// As [`fit`], but prints nothing: `after_epoch` is told the number of each epoch, from 1, and what
+/// came out of it. For sweeps, and for progress of one's own.
+///
+/// # Errors
+/// As [`fit`].
+pub fn fit_with(
+    model: &mut Seq2Seq,
+    train: &Dataset,
+    validation: &Dataset,
+    hyperparameters: &Hyperparameters,
+    mut after_epoch: impl FnMut(usize, &Epoch),
+) -> Result<History> {
+    check(model, train, validation, hyperparameters)?;
+    let mut step = TrainStep::new(
+        model.network_shape(),
+        model.flat_weights(),
+        train.past_steps(),
+        train.future_steps(),
+        Loss::HalfSum,
+        AdamSettings {
+            learning_rate: hyperparameters.learning_rate as f32,
+            weight_decay: hyperparameters.weight_decay as f32,
+            ..Default::default()
+        },
+        Level::best(),
+    );
     let mut epochs = Vec::with_capacity(hyperparameters.epochs);
     for epoch in 1..=hyperparameters.epochs {
         let start = Instant::now();
-        let loss = train_epoch(&mut trained, &mut adam, train, hyperparameters, epoch)?;
-        let train_prediction = trained.predict(train)?;
-        let validation_prediction = trained.predict(validation)?;
+        let loss = train_epoch(&mut step, train, hyperparameters, epoch);
+        let predict = |data: &Dataset| {
+            step.network().predict(data.past(), data.past_steps(), data.future_steps())
+        };
+        let (train_prediction, validation_prediction) = (predict(train), predict(validation));
         let result = Epoch {
             loss,
             train_mse: mse_of_feature(&train_prediction, train, 0)?,
@@ -61,13 +90,32 @@ pub fn fit(
                 result.train_mse_all, hyperparameters.learning_rate
             )));
         }
-        print_epoch(epoch, hyperparameters.epochs, &result);
+        after_epoch(epoch, &result);
         epochs.push(result);
     }
-    *model = trained;
-    let history = History::new(epochs).expect("check() asks for at least one epoch");
-    println!("{history}");
-    Ok(history)
+    model.set_flat_weights(step.weights());
+    Ok(History::of(epochs))
+}
+
+/// Refuses what can not be trained, before anything is done.
+fn check(
+    model: &Seq2Seq,
+    train: &Dataset,
+    validation: &Dataset,
+    hyperparameters: &Hyperparameters,
+) -> Result<()> {
+    hyperparameters.check()?;
+    for (part, data) in [("training", train), ("validation", validation)] {
+        let features = data.features();
+        check_size(
+            format!("the number of features of the {part} part"),
+            model.encoder().inputs(),
+            features,
+        )?;
+        let what = "the number of outputs of the model's dense layer";
+        check_size(what, features, model.dense().outputs())?;
+    }
+    Ok(())
 }
 
 /// The source's loss: the mean over the batch of ½ Σ (prediction − future)², summed over the time
@@ -86,33 +134,23 @@ pub fn loss<E: Dtype + From<f32>, D: DfdxDevice<E>, T: Tape<E, D>>(
     Ok((prediction - future).square().sum() / E::from(2.0 * batch as f32))
 }
 
-/// One pass over the training part; returns the mean loss, with the penalty, of its batches.
+/// One pass over the training part; returns the mean loss of its batches, with the penalty on the
+/// weights at its end.
 fn train_epoch(
-    model: &mut Seq2Seq,
-    adam: &mut Adam,
+    step: &mut TrainStep,
     train: &Dataset,
     hyperparameters: &Hyperparameters,
     epoch: usize,
-) -> Result<f64> {
+) -> f64 {
     let Hyperparameters { batch_size, seed, weight_decay, .. } = *hyperparameters;
-    let dev = Cpu::default();
-    let batches = train.batches(batch_size, seed, epoch)?;
-    let mut total = 0.0;
-    for batch in &batches {
-        let past: Sequence = batch.past_tensor(&dev);
-        let prediction = model.forward(past.leaky_traced(), batch.future_steps())?;
-        let loss = loss(prediction, batch.future_tensor(&dev))?;
-        total += f64::from(loss.array()) + weight_decay * half_squared_norm(model);
-        adam.update(model, loss.backward())?;
-    }
-    Ok(total / batches.len() as f64)
-}
-
-/// ½ Σ w² over all weights.
-fn half_squared_norm(model: &Seq2Seq) -> f64 {
-    let squares = |w: Vec<f32>| w.iter().map(|&w| f64::from(w).powi(2)).sum::<f64>();
-    let parameters = model.parameters().into_iter();
-    0.5 * parameters.map(|(_, parameter)| squares(parameter.to_vec())).sum::<f64>()
+    let windows = Windows { past: train.past(), future: train.future() };
+    let (mut total, mut batches) = (0.0, 0.0);
+    step.train_all(windows, &train.shuffled(seed, epoch), batch_size, |loss| {
+        total += loss;
+        batches += 1.0;
+    });
+    let squares = step.weights().iter().map(|&w| f64::from(w).powi(2)).sum::<f64>();
+    total / batches + weight_decay * 0.5 * squares
 }
 
 fn print_setup(

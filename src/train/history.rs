@@ -31,6 +31,12 @@ impl History {
         (!epochs.is_empty()).then_some(Self { epochs })
     }
 
+    /// The epochs of [`fit`](crate::train::fit), which refuses to train none.
+    pub(super) fn of(epochs: Vec<Epoch>) -> Self {
+        debug_assert!(!epochs.is_empty());
+        Self { epochs }
+    }
+
     /// The epochs, in order.
     pub fn epochs(&self) -> &[Epoch] {
         &self.epochs

@@ -6,6 +6,6 @@ mod history;
 mod hyperparameters;
 
 pub use adam::Adam;
-pub use fit::{fit, loss};
+pub use fit::{fit, fit_with, loss};
 pub use history::{Epoch, History};
 pub use hyperparameters::Hyperparameters;
