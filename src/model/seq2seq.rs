@@ -171,6 +171,9 @@ impl<E: Dtype, D: RecurrentDevice<E>> Seq2Seq<E, D> {
     }
 }
 
+/// One state at every one of so many steps.
+type Repeat<E, D, T> = fn(State<E, D, T>, usize) -> Sequence<E, D, T>;
+
 /// A recurrent stack over time: its input and first states, to its outputs and last states.
 type Stack<E, D, T> =
     fn(&Gru<E, D>, Sequence<E, D, T>, Option<&[State<E, D>]>) -> Result<OutputsAndStates<E, D, T>>;
@@ -193,7 +196,7 @@ impl<E: Dtype, D: Device<E>> Seq2Seq<E, D> {
         past: Sequence<E, D, T>,
         future_steps: usize,
         stack: Stack<E, D, T>,
-        repeat: fn(State<E, D, T>, usize) -> Sequence<E, D, T>,
+        repeat: Repeat<E, D, T>,
     ) -> Result<Sequence<E, D, T>> {
         if future_steps == 0 {
             return Err(Error::setting("future_steps", future_steps, "at least 1"));

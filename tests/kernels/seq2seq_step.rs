@@ -79,7 +79,6 @@ fn expected(case: &Case, weights: &[f64]) -> (f64, Vec<f64>, Vec<f64>) {
     let mut gradient = vec![0.0; weights.len()];
     let (mut loss, mut predictions) = (0.0, vec![]);
     for &i in &case.batch {
-        let i = i as usize;
         let (past, future) = (&past[i * p..][..p], &future[i * f..][..f]);
         let steps = case.future_steps;
         let (out, squares) = model.series(weights, past, future, steps, scale, Some(&mut gradient));
@@ -96,7 +95,7 @@ fn loss_gradient_and_predictions_equal_the_reference() {
         let (loss, gradient, predictions) = expected(&case, &wide(&case.weights));
         let p = case.past_steps * case.shape.features;
         let past: Vec<f32> =
-            case.batch.iter().flat_map(|&i| case.past[i as usize * p..][..p].to_vec()).collect();
+            case.batch.iter().flat_map(|&i| case.past[i * p..][..p].to_vec()).collect();
         for level in Level::available() {
             let name = format!("seed {seed}, {level:?}, {:?}", case.shape);
             let mut step = case.step(level);
