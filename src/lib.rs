@@ -59,7 +59,9 @@ pub type State<E = f32, D = Cpu, T = NoneTape> = Tensor<(usize, usize), E, D, T>
 
 /// Everything that a notebook needs, name by name.
 pub mod prelude {
-    pub use crate::data::{Dataset, SineCosine, Window, WindowScaler, sine_cosine};
+    pub use crate::data::{
+        Dataset, SineCosine, TwoSines, Window, WindowScaler, sine_cosine, two_sines,
+    };
     pub use crate::evaluate::{Check, LeastSquares, mse, mse_of_feature, repeat_last};
     pub use crate::layers::{Dense, Gru, Initializer};
     pub use crate::model::{DecoderInput, Seq2Seq};

@@ -45,6 +45,37 @@ proptest! {
     }
 
     #[test]
+    fn two_sines_obey_the_recurrence_of_two_frequencies(
+        past_steps in 1..30usize,
+        future_steps in 8..30usize,
+        seed in any::<u64>(),
+    ) {
+        let settings = TwoSines { series: 3, past_steps, future_steps, seed };
+        let data = two_sines(settings).unwrap();
+        prop_assert_eq!(&data, &two_sines(settings).unwrap());
+        for i in 0..data.len() {
+            let x = joined(&data.window(i).unwrap());
+            prop_assert!(x.iter().all(|v| v.abs() <= 2.3));
+            // A sum of two sinusoids obeys x[t+2] + x[t-2] = p (x[t+1] + x[t-1]) + q x[t] with the
+            // same p and q at every t: fit them on all steps, and nothing may be left.
+            let rows: Vec<[f64; 3]> = x
+                .windows(5)
+                .map(|w| [w[1] + w[3], w[2], w[0] + w[4]])
+                .collect();
+            let sum = |a: usize, b: usize| rows.iter().map(|r| r[a] * r[b]).sum::<f64>();
+            let determinant = sum(0, 0) * sum(1, 1) - sum(0, 1).powi(2);
+            if determinant.abs() < 1e-3 {
+                continue; // the two frequencies are too close to be told apart in f32
+            }
+            let p = (sum(0, 2) * sum(1, 1) - sum(1, 2) * sum(0, 1)) / determinant;
+            let q = (sum(1, 2) * sum(0, 0) - sum(0, 2) * sum(0, 1)) / determinant;
+            for r in &rows {
+                prop_assert!((r[2] - p * r[0] - q * r[1]).abs() < 1e-3);
+            }
+        }
+    }
+
+    #[test]
     fn a_split_loses_nothing_and_keeps_the_order(settings in settings(), fraction in 0.01..0.99) {
         let data = sine_cosine(settings).unwrap();
         let Ok((train, validation)) = data.split(fraction) else {
@@ -160,4 +191,17 @@ fn least_squares_is_exact_on_sines_and_refuses_other_sizes() {
     let longer = SineCosine { past_steps: 11, ..Default::default() };
     let message = line.predict(&sine_cosine(longer).unwrap()).unwrap_err().to_string();
     assert!(message.contains("past steps is 11, but 10"), "{message}");
+}
+
+/// The formula gives these moments: E a² is 0.4433 for a₁ and 0.48 for a₂, half of each remains of
+/// the squared sines, and the mean is zero.
+#[test]
+fn two_sines_have_the_variance_of_their_formula() {
+    let data = two_sines(TwoSines { series: 50_000, ..Default::default() }).unwrap();
+    let values = data.past().iter().chain(data.future()).map(|&v| f64::from(v));
+    let (n, sum, squares) =
+        values.fold((0.0, 0.0, 0.0), |(n, sum, squares), v| (n + 1.0, sum + v, squares + v * v));
+    assert!((sum / n).abs() < 0.01, "{}", sum / n);
+    let expected = (1.1f64.powi(3) - 0.1f64.powi(3)) / 6.0 + 1.2f64.powi(2) / 6.0;
+    assert!((squares / n - expected).abs() < 0.01, "{} not {expected}", squares / n);
 }

@@ -38,6 +38,9 @@ fn all_pictures_are_drawn_in_both_formats() {
     assert!(!text.contains("series 10"), "ten are ten");
     let losses = plot::losses(&history).unwrap();
     check(&losses, &["training part", "validation part", "epoch", "MSE"]);
+    let errors = [0.5, 0.25, f64::NAN, 0.125];
+    let heat_map = plot::heat_map("size", &[3, 6], "rate", &[0.01, 0.1], &errors).unwrap();
+    check(&heat_map, &["size", "rate", "0.01", "6", "0.12500", "NaN"]);
     let diagram = plot::encoder_decoder(&model, 4, 10).unwrap();
     check(&diagram, &["encoder", "decoder", "states", "dense (2)", "layer 1 (12)", "y10"]);
 }
@@ -63,4 +66,6 @@ fn too_many_series_are_refused() {
         assert!(message.contains(&format!("count is {count}")), "{message}");
     }
     assert!(plot::predictions(&data, &[0.0], 1).is_err());
+    let message = plot::heat_map("a", &[1], "b", &[1, 2], &[0.5]).unwrap_err().to_string();
+    assert!(message.contains("is 1, but 2"), "{message}");
 }

@@ -5,12 +5,14 @@
 //! of Okabe and Ito, which colour-blind readers can tell apart.
 
 mod diagram;
+mod heat_map;
 mod losses;
 mod picture;
 mod series;
 mod style;
 
 pub use diagram::encoder_decoder;
+pub use heat_map::heat_map;
 pub use losses::losses;
 pub use picture::Picture;
 pub use series::{examples, predictions};

@@ -1,0 +1,111 @@
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+use std::fmt::Display;
+
+use super::Picture;
+use super::picture::{Drawing, Drawn};
+use super::style::{INK, PAPER, anchored, text};
+use crate::error::{Error, Result, check_size};
+
+const CELL: (i32, i32) = (104, 46);
+const LEFT: i32 = 150;
+const TOP: i32 = 50;
+
+/// The errors of a sweep over two hyperparameters: a row for each of `rows`, a column for each of
+/// `columns`, and `errors`, `(rows, columns)`, row by row. Dark is low, on a logarithmic scale; the
+/// lowest error has a frame.
+///
+/// # Errors
+/// [`Error::Setting`] when there is no row or no column, [`Error::Shape`] when there is not one
+/// error for each pair, [`Error::Picture`] when drawing fails.
+pub fn heat_map(
+    row_name: &str,
+    rows: &[impl Display],
+    column_name: &str,
+    columns: &[impl Display],
+    errors: &[f64],
+) -> Result<Picture> {
+    for (name, length) in
+        [("the number of rows", rows.len()), ("the number of columns", columns.len())]
+    {
+        if length == 0 {
+            return Err(Error::setting(name, length, "at least 1"));
+        }
+    }
+    check_size("the number of errors (rows x columns)", rows.len() * columns.len(), errors.len())?;
+    let width = LEFT + columns.len() as i32 * CELL.0 + 20;
+    let height = TOP + rows.len() as i32 * CELL.1 + 62;
+    let map = HeatMap {
+        names: (row_name, column_name),
+        rows: rows.iter().map(ToString::to_string).collect(),
+        columns: columns.iter().map(ToString::to_string).collect(),
+        errors,
+    };
+    Picture::new((width.max(420) as u32, height as u32), &map)
+}
+
+struct HeatMap<'a> {
+    names: (&'a str, &'a str),
+    rows: Vec<String>,
+    columns: Vec<String>,
+    errors: &'a [f64],
+}
+
+impl HeatMap<'_> {
+    /// Where an error lies between the lowest, 0, and the highest, 1, on a logarithmic scale. An
+    /// error that is not a positive number counts as the highest.
+    fn level(&self, error: f64) -> f64 {
+        let usable = || self.errors.iter().copied().filter(|e| e.is_finite() && *e > 0.0);
+        let low = usable().fold(f64::INFINITY, f64::min).ln();
+        let high = usable().fold(0.0, f64::max).ln();
+        let level = (error.ln() - low) / (high - low).max(1e-9);
+        if level.is_finite() { level.clamp(0.0, 1.0) } else { 1.0 }
+    }
+}
+
+impl Drawing for HeatMap<'_> {
+    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
+        let columns = self.columns.len();
+        let place = |index: usize| {
+            let (row, column) = ((index / columns) as i32, (index % columns) as i32);
+            (LEFT + column * CELL.0, TOP + row * CELL.1)
+        };
+        area.draw(&Text::new("Validation MSE after training", (14, 12), text(20, INK)))?;
+        let mut best = 0;
+        for (index, &error) in self.errors.iter().enumerate() {
+            if error < self.errors[best] {
+                best = index;
+            }
+            let (x, y) = place(index);
+            let level = self.level(error);
+            // Viridis, which stays readable without colour: only its lightness is needed.
+            let color = ViridisRGB::get_color(level);
+            let corners = [(x, y), (x + CELL.0 - 2, y + CELL.1 - 2)];
+            area.draw(&Rectangle::new(corners, color.filled()))?;
+            let ink = if level < 0.6 { PAPER } else { INK };
+            let style = text(15, ink).pos(Pos::new(HPos::Center, VPos::Center));
+            let at = (x + CELL.0 / 2 - 1, y + CELL.1 / 2 - 1);
+            area.draw(&Text::new(format!("{error:.5}"), at, style))?;
+        }
+        let (x, y) = place(best);
+        let corners = [(x + 1, y + 1), (x + CELL.0 - 3, y + CELL.1 - 3)];
+        area.draw(&Rectangle::new(corners, super::style::PREDICTION.stroke_width(4)))?;
+
+        for (row, label) in self.rows.iter().enumerate() {
+            let at = (LEFT - 10, TOP + row as i32 * CELL.1 + CELL.1 / 2);
+            area.draw(&Text::new(label.clone(), at, anchored(15, HPos::Right, VPos::Center)))?;
+        }
+        let bottom = TOP + self.rows.len() as i32 * CELL.1;
+        for (column, label) in self.columns.iter().enumerate() {
+            let at = (LEFT + column as i32 * CELL.0 + CELL.0 / 2, bottom + 6);
+            area.draw(&Text::new(label.clone(), at, anchored(15, HPos::Center, VPos::Top)))?;
+        }
+        let (row_name, column_name) = self.names;
+        let middle = (LEFT + columns as i32 * CELL.0 / 2, bottom + 32);
+        let style = anchored(16, HPos::Center, VPos::Top);
+        area.draw(&Text::new(column_name.to_owned(), middle, style))?;
+        let middle = (14, TOP + self.rows.len() as i32 * CELL.1 / 2);
+        area.draw(&Text::new(row_name.to_owned(), middle, anchored(16, HPos::Left, VPos::Center)))
+    }
+}
