@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 ///
 /// | field | default | range | what it does |
 /// | --- | --- | --- | --- |
-/// | `hidden_size` | 12 | 1 to 4096 | units of each recurrent layer, H |
+/// | `hidden_size` | 12 | 1 to 1024 | units of each recurrent layer, H |
 /// | `num_layers` | 2 | 1 to 16 | recurrent layers of the encoder and of the decoder, L |
 /// | `weight_decay` | 0.0003 | 0 or more | λ of the L2 penalty λ · ½ Σ w² |
 /// | `learning_rate` | 0.001 | above 0, at most 1 | step size of Adam |
@@ -66,7 +66,7 @@ impl Hyperparameters {
     /// [`Error::Setting`] with the field, its value and its range.
     pub fn check(&self) -> Result<()> {
         for (name, value, most) in [
-            ("hidden_size", self.hidden_size, 4096),
+            ("hidden_size", self.hidden_size, 1024),
             ("num_layers", self.num_layers, 16),
             ("batch_size", self.batch_size, usize::MAX),
             ("epochs", self.epochs, usize::MAX),
