@@ -1,0 +1,119 @@
+//! The notebook kernel: evcxr in a folder of its own that starts as a copy of the seed.
+
+use std::env;
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::project::{self, KERNEL, Project};
+use crate::seed;
+
+/// How evcxr's `main` reads the path of Jupyter's file.
+const CONTROL_FILE: &str = "--control_file";
+
+/// Where [`start`] tells [`serve`] which folder is the kernel's.
+const FOLDER: &str = "SEQ2SEQ_WORKBOOK_KERNEL";
+
+/// Registers the kernel in the Python environment, and nowhere else.
+pub(crate) fn install(project: &Project) -> Result<()> {
+    let share = project.venv().join("share").join("jupyter");
+    let launcher = env::current_exe().context("cannot tell the path of the launcher")?;
+    let kernel = serde_json::json!({
+        "argv": [launcher, "kernel", "{connection_file}"],
+        "display_name": "Rust (seq2seq)",
+        "language": "rust",
+        // evcxr ends the process that runs the cells, and lives on.
+        "interrupt_mode": "message",
+    });
+    // Nobody wants a window that asks for news in the middle of a lesson.
+    let settings = serde_json::json!({
+        "@jupyterlab/apputils-extension:notification": { "fetchNews": "false" },
+    });
+    for (path, content) in [
+        (share.join("kernels").join(KERNEL).join("kernel.json"), kernel),
+        (share.join("lab").join("settings").join("overrides.json"), settings),
+    ] {
+        let content = format!("{content:#}\n");
+        if fs::read_to_string(&path).is_ok_and(|present| present == content) {
+            continue;
+        }
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)
+                .with_context(|| format!("cannot create {}", folder.display()))?;
+        }
+        project::write(&path, &content)?;
+    }
+    Ok(())
+}
+
+/// Prepares a folder for a kernel, and becomes that kernel.
+///
+/// When the seed is missing or out of date, because a source file changed while the lab is open, it
+/// is rebuilt first: the kernel would have to compile the same, and so the next one need not. When
+/// that fails the kernel starts all the same, without the crate, and the notebook's own `:dep` line
+/// shows the compiler's message where a learner sees it.
+pub(crate) fn start(project: &Project, connection_file: &Path) -> Result<()> {
+    let lock = project.lock()?;
+    remove_leftovers(project)?;
+    let ready = seed::ensure(project);
+    // As deep as the seed, since shared objects name their libraries by relative paths.
+    let folder = project.state.join(format!("kernel-{}", std::process::id()));
+    seed::copy(&project.seed(), &folder)
+        .with_context(|| format!("cannot prepare {}", folder.display()))?;
+    if let Err(error) = ready {
+        eprintln!("The kernel starts cold: {error:#}");
+        seed::cool(&folder)?;
+    }
+    let alive = File::create(folder.join("alive"))?;
+    alive.lock()?;
+    drop(lock);
+
+    let launcher = env::current_exe().context("cannot tell the path of the launcher")?;
+    let error = project::clean_command(launcher)
+        .arg(CONTROL_FILE)
+        .arg(connection_file)
+        .envs(seed::environment(&folder))
+        .env(FOLDER, &folder)
+        // evcxr_jupyter renews what it finds installed at this path, by default in the user's home.
+        .env("JUPYTER_PATH", project.venv().join("share").join("jupyter"))
+        // Standard input is the one file that stays open when a process becomes another, so the lock
+        // on it lives exactly as long as the kernel. The kernel itself reads nothing from it, and
+        // gives the process that runs the cells a pipe instead.
+        .stdin(alive)
+        .exec();
+    Err(error).context("cannot start the kernel")
+}
+
+/// Whether this process is a kernel that [`start`] has prepared.
+pub(crate) fn is_prepared() -> bool {
+    env::args_os().nth(1).is_some_and(|argument| argument == CONTROL_FILE)
+}
+
+/// Answers Jupyter until it asks for an end, then removes the kernel's folder.
+pub(crate) fn serve() -> Result<()> {
+    let Some(folder) = env::var_os(FOLDER).map(PathBuf::from) else {
+        bail!("{CONTROL_FILE} is for the kernel's own use; `cargo workbook lab` starts it");
+    };
+    let result = evcxr_jupyter::main();
+    fs::remove_dir_all(folder).ok();
+    result
+}
+
+/// Removes the folders of kernels that were killed. A folder is in use while its lock is held; they
+/// are made under the project's lock, which the caller has, so none is between the two.
+pub(crate) fn remove_leftovers(project: &Project) -> Result<()> {
+    for entry in fs::read_dir(&project.state)? {
+        let folder = entry?.path();
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        if !name.starts_with("kernel-") {
+            continue;
+        }
+        let in_use = File::open(folder.join("alive")).is_ok_and(|file| file.try_lock().is_err());
+        if !in_use && let Err(error) = fs::remove_dir_all(&folder) {
+            eprintln!("warning: cannot remove {}: {error}", folder.display());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! The launcher `cargo workbook`, and the notebook kernel that it starts.
+//!
+//! One program plays both parts, because the kernel wants its own path for the processes that it
+//! starts: the one that runs the cells (see [`evcxr::runtime_hook`]) is this program again.
+
+mod exercises;
+mod kernel;
+mod lab;
+mod project;
+mod run;
+mod seed;
+mod setup;
+mod tests;
+mod venv;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use project::Project;
+
+/// The workbook: notebooks on recurrent networks for time series, in Rust.
+#[derive(Parser)]
+#[command(name = "cargo workbook", bin_name = "cargo workbook")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Set up what the notebooks need, below target/: a Python environment and a warm build.
+    Setup,
+    /// Set up what is missing, then open JupyterLab on the notebooks.
+    Lab {
+        /// Passed on to JupyterLab, for instance --no-browser --port 8899.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Run notebooks without a browser, in the same kernel, and stop at the first thing that fails.
+    Run(run::Options),
+    /// Set up what is missing, then run all tests, notebooks included.
+    Test,
+    /// Generate the exercises from notebooks/solutions.
+    Exercises {
+        /// Write nothing, and fail when an exercise is not what its solution generates.
+        #[arg(long)]
+        check: bool,
+    },
+    /// What Jupyter starts for each open notebook.
+    #[command(hide = true)]
+    Kernel {
+        /// The file in which Jupyter says how to reach it.
+        connection_file: PathBuf,
+    },
+    /// Compiles what every kernel needs into the current seed.
+    #[command(hide = true)]
+    Warm,
+}
+
+fn main() -> ExitCode {
+    // First of all: the kernel starts this program again to run cells in.
+    evcxr::runtime_hook();
+    match perform() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform() -> Result<()> {
+    if kernel::is_prepared() {
+        return kernel::serve();
+    }
+    let arguments = Arguments::parse();
+    let project = Project::locate()?;
+    match arguments.command {
+        Task::Setup => setup::run(&project),
+        Task::Lab { arguments } => lab::run(&project, &arguments),
+        Task::Run(options) => run::run(&project, &options),
+        Task::Test => tests::run(&project),
+        Task::Exercises { check } => exercises::run(&project, check),
+        Task::Kernel { connection_file } => kernel::start(&project, &connection_file),
+        Task::Warm => seed::warm(),
+    }
+}

@@ -1,0 +1,286 @@
+//! The seed: the folder that every kernel starts as a copy of, with all dependencies compiled.
+//!
+//! ```text
+//! seed/cells/            evcxr's folder: it writes Cargo.toml and src/lib.rs anew for each cell
+//!      config/           what evcxr runs before the kernel answers, and the repository's Cargo.lock
+//!      base, key         what the seed was made from
+//! ```
+//! evcxr itself compiles the seed, in the same way as a kernel does later, so that cargo finds there
+//! nothing left to compile. Cargo tells changed files by their times, so copies keep the times.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use sha2::{Digest, Sha256};
+
+use crate::project::{Project, clean_command};
+use crate::setup::step;
+
+const SPACE_MB: u64 = 2000;
+
+/// Runs first in every kernel, followed by the `:dep` line.
+///
+/// evcxr has by then compiled a package without dependencies, and cargo has emptied the Cargo.lock
+/// beside it. So this one is put in place just before cargo asks for versions.
+const RESTORE_LOCK: &str = "!cp \"$EVCXR_CONFIG_DIR/Cargo.lock\" \"$EVCXR_TMPDIR/Cargo.lock\"";
+
+/// Runs last before a kernel answers. The first tensor and the first variable are slow, for the
+/// compiler and rust-analyzer read all that they need: better before the learner's first cell than
+/// in it. Nothing may be printed here (nobody reads it yet, and evcxr waits until somebody does), and
+/// nothing stays behind: the `use` ends with its block, and the variable is moved.
+const PRELUDE: &str = "\
+let warm_up = {
+    use seq2seq::dfdx::prelude::*;
+    let device: Cpu = Default::default();
+    let x: Tensor<(usize, usize), f32, Cpu> = device.zeros_like(&(2, 2));
+    let loss = x.leaky_trace().square().mean();
+    loss.backward()
+};
+drop(warm_up);
+";
+
+/// What a seed is made from.
+struct Key {
+    /// Decides whether a seed of older sources is worth starting from.
+    base: String,
+    /// Everything.
+    full: String,
+    /// When the sources last changed. Cargo compiles a package again when a file is newer than the
+    /// build, even with the same content.
+    newest: SystemTime,
+}
+
+impl Key {
+    fn of(project: &Project) -> Result<Key> {
+        let mut sha = Sha256::new();
+        let rustc = clean_command("rustc")
+            .arg("-vV")
+            .output()
+            .context("cannot run rustc: is Rust on the PATH?")?;
+        sha.update(rustc.stdout);
+        // evcxr links with lld when it finds it, which changes the flags of every crate.
+        sha.update([u8::from(is_on_path("lld"))]);
+        for text in [RESTORE_LOCK, &dependency(project), PRELUDE] {
+            sha.update(text);
+        }
+        for name in ["Cargo.lock", ".cargo/config.toml"] {
+            let path = project.root.join(name);
+            sha.update(fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?);
+        }
+        let base = hexadecimal(&sha.clone().finalize());
+
+        let mut files = vec![project.root.join("Cargo.toml")];
+        list_sources(&project.root.join("src"), &mut files)?;
+        files.sort();
+        let mut newest = SystemTime::UNIX_EPOCH;
+        for path in files {
+            let content =
+                fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            sha.update(path.as_os_str().as_encoded_bytes());
+            sha.update((content.len() as u64).to_le_bytes());
+            sha.update(content);
+            newest = newest.max(fs::metadata(&path)?.modified()?);
+        }
+        let full = hexadecimal(&sha.finalize());
+        Ok(Key { base, full, newest })
+    }
+
+    fn matches(&self, folder: &Path) -> bool {
+        let path = folder.join("key");
+        fs::read_to_string(&path).is_ok_and(|text| text == self.full)
+            && fs::metadata(&path)
+                .and_then(|data| data.modified())
+                .is_ok_and(|built| self.newest <= built)
+    }
+
+    fn has_base_of(&self, folder: &Path) -> bool {
+        fs::read_to_string(folder.join("base")).is_ok_and(|text| text == self.base)
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn is_on_path(program: &str) -> bool {
+    std::env::var_os("PATH")
+        .is_some_and(|paths| std::env::split_paths(&paths).any(|path| path.join(program).is_file()))
+}
+
+/// The library's sources: everything below `src/` but the programs.
+fn list_sources(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in
+        fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?
+    {
+        let path = entry?.path();
+        if !path.is_dir() {
+            files.push(path);
+        } else if !path.ends_with("src/bin") {
+            list_sources(&path, files)?;
+        }
+    }
+    Ok(())
+}
+
+/// The `:dep` line of the notebooks, with the path that evcxr makes of theirs.
+fn dependency(project: &Project) -> String {
+    format!(":dep seq2seq = {{ path = {:?} }}", project.root)
+}
+
+/// What makes evcxr work in `folder`.
+///
+/// evcxr passes flags of its own to every compilation, so these reach only the `cargo metadata` from
+/// which its rust-analyzer learns what there is to read; see the repository's Cargo.toml.
+pub(crate) fn environment(folder: &Path) -> [(&'static str, OsString); 3] {
+    [
+        ("EVCXR_TMPDIR", folder.join("cells").into()),
+        ("EVCXR_CONFIG_DIR", folder.join("config").into()),
+        ("RUSTFLAGS", "--cfg notebook_analysis".into()),
+    ]
+}
+
+/// Builds the seed, unless it is there and made from the present sources. The caller holds the lock.
+///
+/// It is built beside the old one, which it replaces when it is complete. An interrupted build is
+/// taken up where it stopped. When only the crate itself has changed, it starts from the old seed,
+/// so that the dependencies need not be compiled again.
+pub(crate) fn ensure(project: &Project) -> Result<()> {
+    let key = Key::of(project)?;
+    let seed = project.seed();
+    if key.matches(&seed) {
+        return Ok(());
+    }
+    let new = project.state.join("seed-new");
+    if !key.matches(&new) {
+        project.ensure_space(SPACE_MB, "compiling what the notebooks need")?;
+        if new.exists() && !key.has_base_of(&new) {
+            fs::remove_dir_all(&new)?;
+        }
+        if !new.exists() && key.has_base_of(&seed) {
+            copy(&seed, &new)?;
+        }
+        step("Compiling what every notebook needs", || build(project, &key, &new))?;
+    }
+    if seed.exists() {
+        fs::remove_file(seed.join("key")).ok();
+        fs::remove_dir_all(&seed).with_context(|| format!("cannot remove {}", seed.display()))?;
+    }
+    fs::rename(&new, &seed).with_context(|| format!("cannot create {}", seed.display()))
+}
+
+fn build(project: &Project, key: &Key, folder: &Path) -> Result<()> {
+    let dependency = dependency(project);
+    let lock = fs::read_to_string(project.root.join("Cargo.lock"))?;
+    for (name, content) in [
+        ("config/Cargo.lock", &lock),
+        ("config/init.evcxr", &format!("{RESTORE_LOCK}\n{dependency}\n")),
+        ("config/prelude.rs", &PRELUDE.to_owned()),
+        // Last: from here on, an interrupted build can be continued.
+        ("base", &key.base),
+    ] {
+        let path = folder.join(name);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+
+    let started = SystemTime::now();
+    let launcher = std::env::current_exe().context("cannot tell the path of the launcher")?;
+    let status = clean_command(launcher)
+        .arg("warm")
+        .envs(environment(folder))
+        .current_dir(folder)
+        .status()
+        .context("cannot run the launcher")?;
+    ensure!(status.success(), "the crate could not be compiled for the notebooks");
+
+    let path = folder.join("key");
+    fs::write(&path, &key.full)?;
+    File::options().write(true).open(&path)?.set_modified(started)?;
+    Ok(())
+}
+
+/// Does in the current folder what a kernel does before it answers.
+pub(crate) fn warm() -> Result<()> {
+    let (mut context, outputs) = evcxr::CommandContext::new().map_err(|error| describe(&error))?;
+    // evcxr waits for a reader of its output.
+    thread::spawn(move || outputs.stdout.into_iter().for_each(drop));
+    let stderr = thread::spawn(move || outputs.stderr.into_iter().collect::<Vec<_>>());
+    context.execute(":load_config --quiet").map_err(|error| describe(&error))?;
+    drop(context);
+    let lines = stderr.join().map_err(|_| anyhow!("lost the output of the warm-up"))?;
+    if !lines.is_empty() {
+        bail!("the warm-up failed:\n{}", lines.join("\n"));
+    }
+    Ok(())
+}
+
+fn describe(error: &evcxr::Error) -> anyhow::Error {
+    match error {
+        evcxr::Error::CompilationErrors(errors) => {
+            // The compiler's errors come with their rendering; those of a `:dep` line do not.
+            let texts = errors.iter().map(|error| match error.rendered() {
+                text if text.is_empty() => error.message(),
+                text => text,
+            });
+            anyhow!("{}", texts.collect::<Vec<_>>().join("\n"))
+        }
+        other => anyhow!("{other}"),
+    }
+}
+
+/// Takes away what evcxr runs first, for a kernel that must do without the crate.
+pub(crate) fn cool(folder: &Path) -> Result<()> {
+    for name in ["init.evcxr", "prelude.rs"] {
+        match fs::remove_file(folder.join("config").join(name)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Copies a seed, less its keys; what the compiler has written is linked instead, since that is most
+/// of it, and neither cargo nor rustc writes into such a file: they replace it. Everything else is
+/// copied, for some of it is written in place, and a kernel must not write into the seed.
+pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    if !from.exists() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name != "base" && name != "key" {
+            copy_entry(&entry.path(), &to.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+fn copy_entry(from: &Path, to: &Path) -> Result<()> {
+    let data = fs::symlink_metadata(from)?;
+    if data.is_dir() {
+        fs::create_dir_all(to)?;
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            copy_entry(&entry.path(), &to.join(entry.file_name()))?;
+        }
+        return Ok(());
+    }
+    let compiled = ["a", "o", "rlib", "rmeta", "so"].map(OsStr::new);
+    if from.extension().is_some_and(|extension| compiled.contains(&extension))
+        && fs::hard_link(from, to).is_ok()
+    {
+        return Ok(());
+    }
+    fs::copy(from, to).with_context(|| format!("cannot copy {}", from.display()))?;
+    File::options().write(true).open(to)?.set_modified(data.modified()?)?;
+    Ok(())
+}

@@ -1,0 +1,440 @@
+//! The notebooks: their form, and what they do in the real kernel.
+//!
+//! A kernel takes its time to start, and most of a gigabyte, so the tests share kernels where they
+//! can, and take turns.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use base64::Engine;
+use seq2seq::dfdx;
+use serde_json::{Value, json};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+// ---- form ------------------------------------------------------------------------------------
+
+#[test]
+fn notebooks_are_valid_and_readable() {
+    for path in exercises().into_iter().chain(solutions()) {
+        let name = path.display();
+        let notebook = read(&path);
+        assert_eq!((&notebook["nbformat"], &notebook["nbformat_minor"]), (&json!(4), &json!(5)));
+        assert_eq!(
+            notebook["metadata"]["kernelspec"],
+            json!({"display_name": "Rust (seq2seq)", "language": "rust", "name": "seq2seq-rust"}),
+            "{name}"
+        );
+        let cells = cells(&notebook);
+        let mut ids: Vec<_> = cells.iter().map(|cell| cell["id"].as_str().unwrap()).collect();
+        ids.sort_unstable();
+        assert!(ids.windows(2).all(|pair| pair[0] != pair[1]), "{name}: two cells have one id");
+
+        let mut lengths = Vec::new();
+        for (index, cell) in cells.iter().enumerate().filter(|(_, cell)| is_code(cell)) {
+            let place = format!("{name}, cell {}", index + 1);
+            let source = source(cell);
+            assert!(source.is_ascii(), "{place}: a character that is not ASCII");
+            assert!(index > 0 && !is_code(&cells[index - 1]), "{place}: no sentence before it");
+            let lines = source.lines().count();
+            assert!(lines <= 40, "{place}: {lines} lines, and 40 are allowed");
+            lengths.push(lines);
+        }
+        lengths.sort_unstable();
+        let median = lengths[lengths.len() / 2];
+        assert!(median <= 6, "{name}: half of the cells have {median} lines or more, not 6");
+    }
+}
+
+#[test]
+fn exercises_have_no_outputs_and_solutions_have_all() {
+    for path in exercises() {
+        for cell in cells(&read(&path)).iter().filter(|cell| is_code(cell)) {
+            assert_eq!(cell["outputs"], json!([]), "{}", path.display());
+            assert_eq!(cell["execution_count"], Value::Null, "{}", path.display());
+        }
+    }
+    for path in solutions() {
+        let mut outputs = 0;
+        for cell in cells(&read(&path)).iter().filter(|cell| is_code(cell)) {
+            assert!(cell["execution_count"].is_u64(), "{}: run it with --save", path.display());
+            outputs += cell["outputs"].as_array().unwrap().len();
+        }
+        assert!(outputs > 0, "{}: run it with --save", path.display());
+    }
+}
+
+#[test]
+fn exercises_are_what_their_solutions_generate() {
+    expect_success(&workbook(&["exercises", "--check"]));
+}
+
+/// JupyterLab shows one of the two, and so does GitHub: SVG in a trusted notebook, else PNG.
+#[test]
+fn every_picture_is_one_bundle_of_svg_and_png() {
+    for path in solutions() {
+        let name = path.display();
+        let mut pictures = 0;
+        for cell in cells(&read(&path)).iter().filter(|cell| is_code(cell)) {
+            for output in cell["outputs"].as_array().unwrap() {
+                let Some(data) = output["data"].as_object() else { continue };
+                if !data.keys().any(|kind| kind.starts_with("image/")) {
+                    assert!(!text(&output["data"]["text/html"]).contains("<svg"), "{name}");
+                    continue;
+                }
+                pictures += 1;
+                let svg = text(&data["image/svg+xml"]);
+                let document = roxmltree::Document::parse(&svg).unwrap();
+                assert_eq!(document.root_element().tag_name().name(), "svg", "{name}");
+
+                let base64 = text(&data["image/png"]).split_whitespace().collect::<String>();
+                let bytes = base64::engine::general_purpose::STANDARD.decode(base64).unwrap();
+                let mut reader = png::Decoder::new(&bytes[..]).read_info().unwrap();
+                let mut pixels = vec![0; reader.output_buffer_size()];
+                let frame = reader.next_frame(&mut pixels).unwrap();
+                let pixels = &pixels[..frame.buffer_size()];
+                assert!(pixels.iter().any(|&pixel| pixel != pixels[0]), "{name}: an empty picture");
+            }
+        }
+        assert!(pictures > 0, "{name} has no picture");
+    }
+}
+
+// ---- in the kernel ---------------------------------------------------------------------------
+
+#[test]
+fn every_notebook_runs_as_shipped() {
+    let _turn = turn();
+    let mut arguments = vec!["run".into()];
+    arguments.extend(exercises().into_iter().chain(solutions()).map(path_text));
+    expect_success(&workbook(&arguments));
+}
+
+#[test]
+fn an_edited_hyperparameter_runs() {
+    let _turn = turn();
+    let notebook = path_text(Path::new(ROOT).join("notebooks/exercise_1_sine_cosine.ipynb"));
+    let output =
+        workbook(&["run", "--replace", "hidden_size: 12", "hidden_size: 7", notebook.as_str()]);
+    expect_success(&output);
+}
+
+/// Two kernels at once, each with a notebook of its own.
+///
+/// The one builds a model in a cell and trains it in another, and has to end with the weights of the
+/// same code in this process. What this guards against: dfdx numbers its tensors with a static
+/// counter, and in a statically linked notebook each cell has its own, so that a weight and an
+/// activation can have one number, and share a gradient. To see it fail, build the crate as
+/// `crate-type = ["rlib"]` in Cargo.toml.
+///
+/// The other stops at the first cell that fails.
+#[test]
+fn two_kernels_at_once_and_tensors_keep_their_numbers_across_cells() {
+    let _turn = turn();
+    let (expected, [model, training]) = here_and_as_cells!(
+        {
+            let data = sine_cosine(SineCosine { series: 200, ..Default::default() }).unwrap();
+            let (train, validation) = data.split(0.15).unwrap();
+            let hyperparameters = Hyperparameters { epochs: 2, ..Default::default() };
+            let mut model = Seq2Seq::stacked(data.features(), &hyperparameters).unwrap();
+
+            let dev = Cpu::default();
+            let values = vec![0.1, -0.2, 0.3, 0.4, 0.5, -0.6];
+            let mut weight: Tensor<(usize, usize), f32, Cpu> = dev.tensor_from_vec(values, (3, 2));
+            let mut bias: Tensor<(usize,), f32, Cpu> = dev.tensor_from_vec(vec![0.1, 0.2], (2,));
+        }
+        {
+            let history = fit(&mut model, &train, &validation, &hyperparameters).unwrap();
+
+            for step in 0..3 {
+                let values = (0..12).map(|i| (i + step) as f32 / 10.0).collect();
+                let x: Tensor<(usize, usize), f32, Cpu> = dev.tensor_from_vec(values, (4, 3));
+                let product = x.leaky_trace().matmul(weight.clone());
+                let output = (product + bias.clone().broadcast_like(&(4, 2))).tanh();
+                let gradients = output.square().mean().backward();
+                weight = weight.clone() - gradients.get(&weight) * 0.5;
+                bias = bias.clone() - gradients.get(&bias) * 0.5;
+            }
+            let learnt: Vec<f32> = [weight.as_vec(), bias.as_vec()].concat();
+        }
+        (history.last().validation_mse, learnt)
+    );
+    let trap = temporary(
+        "id_trap",
+        &[
+            "use seq2seq::dfdx::prelude::*;\nuse seq2seq::prelude::*;",
+            model,
+            training,
+            "println!(\"{:?}\", (history.last().validation_mse, learnt));",
+        ],
+    );
+    let failing = temporary("first_failure", &["let a = 1;", "let b = a + c;", "panic!(\"2\");"]);
+    let children = [
+        command(&["run", "--save", trap.to_str().unwrap()]).spawn().unwrap(),
+        command(&["run", failing.to_str().unwrap()]).spawn().unwrap(),
+    ];
+    let [trap_output, failing_output] = children.map(|child| child.wait_with_output().unwrap());
+
+    expect_success(&trap_output);
+    let notebook = read(&trap);
+    let printed = text(&cells(&notebook)[4]["outputs"][0]["text"]);
+    assert_eq!(printed.trim(), format!("{expected:?}"));
+
+    let message = expect_failure(&failing_output);
+    assert!(message.contains("first_failure.ipynb: cell 3: "), "{message}");
+    assert!(message.contains("cannot find value `c`"), "{message}");
+    assert!(!message.contains("panicked"), "{message}");
+}
+
+/// evcxr answers "ok" to most of these.
+#[test]
+fn every_kind_of_failure_is_reported_with_its_cell() {
+    let _turn = turn();
+    let path = temporary(
+        "failures",
+        &[
+            "let a = 1;",
+            "let b: u32 = \"a text\";",
+            "panic!(\"out of luck\");",
+            "\"a word\".parse::<u32>()?;",
+            "eprintln!(\"a warning\");",
+            "println!(\"fine: {a}\");",
+            "std::process::exit(3);",
+        ],
+    );
+    let before = fs::read_to_string(&path).unwrap();
+    let output = workbook(&["run", "--keep-going", "--save", path.to_str().unwrap()]);
+    let message = expect_failure(&output);
+    for (cell, text) in [
+        (3, "mismatched types"),
+        (4, "out of luck"),
+        (5, "InvalidDigit"),
+        (6, "a warning"),
+        (8, "exit status: 3"),
+    ] {
+        let place = format!("failures.ipynb: cell {cell}: ");
+        let at = message.find(&place).unwrap_or_else(|| panic!("no {place:?} in:\n{message}"));
+        let rest = &message[at + place.len()..];
+        let own = rest.split("failures.ipynb: cell").next().unwrap();
+        assert!(own.contains(text), "cell {cell} has no {text:?} in:\n{own}");
+    }
+    assert!(!message.contains("cell 2:") && !message.contains("cell 7:"), "{message}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), before, "a failed run was saved");
+}
+
+// ---- bad input -------------------------------------------------------------------------------
+
+#[test]
+fn wrong_arguments_say_what_is_allowed() {
+    for (arguments, expected) in [
+        (&["run", "notebooks/none.ipynb"][..], "there is no notebook notebooks/none.ipynb"),
+        (&["run", "Cargo.toml"], "Cargo.toml is not a notebook"),
+        (&["run"], "NOTEBOOK"),
+        (&["run", "--save", "--replace", "a", "b", "x.ipynb"], "cannot be used with"),
+        (&["run", "--replace", "a"], "2 values required"),
+        (&["fly"], "unrecognized subcommand"),
+        (&["lab", "--port", "many"], "\"many\" is not a port"),
+    ] {
+        let message = expect_failure(&workbook(arguments));
+        assert!(message.contains(expected), "{arguments:?} says:\n{message}");
+    }
+}
+
+#[test]
+fn a_text_to_replace_must_occur() {
+    let path = temporary("replace", &["let a = 1;"]);
+    let output = workbook(&["run", "--replace", "let z", "let y", path.to_str().unwrap()]);
+    let message = expect_failure(&output);
+    assert!(message.contains("no code cell contains 'let z'"), "{message}");
+}
+
+#[test]
+fn a_port_in_use_is_refused() {
+    let taken = TcpListener::bind(("localhost", 0)).unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let message = expect_failure(&workbook(&["lab", "--no-browser", "--port", &port]));
+    assert!(message.contains(&format!("port {port} on localhost is not available")), "{message}");
+}
+
+/// What `setup` says on a machine whose `python3` is the given script, in a folder of its own.
+#[cfg(unix)]
+fn setup_with_python(name: &str, script: Option<&str>) -> (PathBuf, String) {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let programs = folder.join("programs");
+    fs::create_dir_all(&programs).unwrap();
+    let python = programs.join("python3");
+    if let Some(script) = script {
+        fs::write(&python, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let state = folder.join("state");
+    let output = command(&["setup"])
+        .env("PATH", &programs)
+        .env("SEQ2SEQ_WORKBOOK_STATE", &state)
+        .output()
+        .unwrap();
+    (state, expect_failure(&output))
+}
+
+#[test]
+#[cfg(unix)]
+fn set_up_says_what_is_wrong_with_python() {
+    let (_, message) = setup_with_python("no_python", None);
+    assert!(message.contains("Python is not installed"), "{message}");
+    let (_, message) = setup_with_python("old_python", Some("echo 3 8"));
+    assert!(message.contains("Python 3.8") && message.contains("3.11 or newer"), "{message}");
+    let (state, message) = setup_with_python("no_venv", Some("echo 3 12; exit 1"));
+    assert!(message.contains("apt install python3-venv"), "{message}");
+    assert!(!state.join("venv").exists(), "something was written");
+}
+
+/// The Python here is a script that plays venv and pip; there is no Rust on the path, so the set-up
+/// that comes through with Python stops there.
+#[test]
+#[cfg(unix)]
+fn an_interrupted_set_up_is_completed_by_the_next() {
+    let pip = |what: &str| {
+        format!(
+            "case \"$*\" in \
+               '-m venv '*) /bin/mkdir -p \"$3/bin\" && /bin/cp \"$0\" \"$3/bin/python\";; \
+               '-m pip '*) {what};; \
+               *) echo 3 12;; \
+             esac"
+        )
+    };
+    let name = "interrupted";
+    fs::remove_dir_all(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)).ok();
+    let (state, message) = setup_with_python(name, Some(&pip("echo no network; exit 1")));
+    assert!(message.contains("pip failed") && message.contains("no network"), "{message}");
+    assert!(state.join("venv").exists() && !state.join("venv/complete").exists());
+
+    let (state, message) = setup_with_python(name, Some(&pip("echo Collecting all==1.0")));
+    assert!(message.contains("cannot run rustc"), "{message}");
+    assert!(state.join("venv/complete").exists());
+}
+
+// ---- help ------------------------------------------------------------------------------------
+
+/// Runs two blocks one after the other in this process, for a result, and gives the same code as the
+/// text of two cells.
+macro_rules! here_and_as_cells {
+    ({ $($first:tt)* } { $($second:tt)* } $result:expr) => {{
+        use dfdx::prelude::*;
+        use seq2seq::prelude::*;
+        $($first)*
+        $($second)*
+        ($result, [stringify!($($first)*), stringify!($($second)*)])
+    }};
+}
+use here_and_as_cells;
+
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn command<T: AsRef<str>>(arguments: &[T]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_workbook"));
+    command
+        .args(arguments.iter().map(AsRef::as_ref))
+        .current_dir(ROOT)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn workbook<T: AsRef<str>>(arguments: &[T]) -> Output {
+    command(arguments).output().unwrap()
+}
+
+fn expect_success(output: &Output) {
+    assert!(
+        output.status.success(),
+        "{}\n{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+fn expect_failure(output: &Output) -> String {
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "this should have failed, and said:\n{message}");
+    message
+}
+
+fn notebooks_in(folder: &str) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(Path::new(ROOT).join(folder))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "ipynb"))
+        .collect();
+    assert!(!paths.is_empty(), "no notebook in {folder}");
+    paths.sort();
+    paths
+}
+
+fn exercises() -> Vec<PathBuf> {
+    notebooks_in("notebooks")
+}
+
+fn solutions() -> Vec<PathBuf> {
+    notebooks_in("notebooks/solutions")
+}
+
+fn path_text(path: PathBuf) -> String {
+    path.into_os_string().into_string().unwrap()
+}
+
+fn read(path: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn cells(notebook: &Value) -> &[Value] {
+    notebook["cells"].as_array().unwrap()
+}
+
+fn is_code(cell: &Value) -> bool {
+    cell["cell_type"] == "code"
+}
+
+fn source(cell: &Value) -> String {
+    text(&cell["source"])
+}
+
+/// A text, which a notebook keeps as one string or as a list of lines.
+fn text(value: &Value) -> String {
+    match value {
+        Value::Array(lines) => lines.iter().map(|line| line.as_str().unwrap()).collect(),
+        other => other.as_str().unwrap_or_default().to_owned(),
+    }
+}
+
+/// Writes a notebook with the `:dep` line and these cells, which start to count at 2.
+fn temporary(name: &str, sources: &[&str]) -> PathBuf {
+    let dependency = format!(":dep seq2seq = {{ path = {ROOT:?} }}");
+    let cells: Vec<Value> = std::iter::once(dependency.as_str())
+        .chain(sources.iter().copied())
+        .enumerate()
+        .map(|(index, source)| {
+            json!({
+                "cell_type": "code", "id": format!("cell-{index}"), "metadata": {},
+                "execution_count": null, "outputs": [], "source": source,
+            })
+        })
+        .collect();
+    let notebook = json!({
+        "cells": cells,
+        "metadata": {"kernelspec": {
+            "display_name": "Rust (seq2seq)", "language": "rust", "name": "seq2seq-rust",
+        }},
+        "nbformat": 4, "nbformat_minor": 5,
+    });
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.ipynb"));
+    fs::write(&path, notebook.to_string()).unwrap();
+    path
+}
