@@ -3,10 +3,8 @@ use dfdx::tensor::{Cpu, PutTape, SplitTape, Storage, Tape};
 use dfdx::tensor_ops::Device;
 use std::fmt;
 
-use crate::data::Dataset;
 use crate::error::{Error, Result, check_size};
-use crate::kernels::cpu::level::Level;
-use crate::kernels::cpu::seq2seq::{Network, NetworkShape};
+use crate::kernels::cpu::seq2seq::NetworkShape;
 use crate::kernels::{DecoderInput, RecurrentDevice, reference};
 use crate::layers::{
     Dense, Gru, Initializer, OutputsAndStates, Parameter, ParameterMut, Parameters, prefixed,
@@ -116,17 +114,6 @@ impl Seq2Seq {
         let decoder = Gru::new(hidden_size, &hidden_sizes, &mut init, &dev)?;
         let dense = Dense::new(hidden_size, features, &mut init, &dev)?;
         Self::new(encoder, decoder, dense, DecoderInput::RepeatLast)
-    }
-
-    /// Predicts the F future steps of every series of `data`: `(n, F, D)`, row-major.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] when the features of `data` are not those of the model.
-    pub fn predict(&self, data: &Dataset) -> Result<Vec<f32>> {
-        let what = "the number of features of the data";
-        check_size(what, self.encoder.inputs(), data.features())?;
-        let network = Network::new(self.network_shape(), &self.flat_weights(), Level::best());
-        Ok(network.predict(data.past(), data.past_steps(), data.future_steps()))
     }
 
     /// The sizes, for the fused kernels.
