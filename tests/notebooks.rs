@@ -153,7 +153,7 @@ fn two_kernels_at_once_and_tensors_keep_their_numbers_across_cells() {
                 let values = (0..12).map(|i| (i + step) as f32 / 10.0).collect();
                 let x: Tensor<(usize, usize), f32, Cpu> = dev.tensor_from_vec(values, (4, 3));
                 let product = x.leaky_trace().matmul(weight.clone());
-                let output = (product + bias.clone().broadcast_like(&(4, 2))).tanh();
+                let output = (product + bias.clone().broadcast_like::<_, Axis<0>>(&(4, 2))).tanh();
                 let gradients = output.square().mean().backward();
                 weight = weight.clone() - gradients.get(&weight) * 0.5;
                 bias = bias.clone() - gradients.get(&bias) * 0.5;
@@ -211,7 +211,7 @@ fn every_kind_of_failure_is_reported_with_its_cell() {
     for (cell, text) in [
         (3, "mismatched types"),
         (4, "out of luck"),
-        (5, "InvalidDigit"),
+        (5, "invalid digit"),
         (6, "a warning"),
         (8, "exit status: 3"),
     ] {
