@@ -60,7 +60,8 @@ pub type State<E = f32, D = Cpu, T = NoneTape> = Tensor<(usize, usize), E, D, T>
 /// Everything that a notebook needs, name by name.
 pub mod prelude {
     pub use crate::data::{
-        Dataset, SineCosine, TwoSines, Window, WindowScaler, sine_cosine, two_sines,
+        Dataset, NoisyTwoSines, NoisyWaves, RandomSines, SetScaler, SineCosine, TwoSines, Window,
+        WindowScaler, noisy_two_sines, noisy_waves, random_sines, sine_cosine, two_sines,
     };
     pub use crate::evaluate::{Check, LeastSquares, mse, mse_of_feature, repeat_last};
     pub use crate::layers::{Dense, Gru, Initializer};

@@ -1,12 +1,16 @@
 //! From a signal to the windows that a network learns from.
 //!
-//! [`sine_cosine`] and [`two_sines`] make a [`Dataset`]; [`Dataset::split`] sets a part aside **before anything is
-//! fitted**; [`WindowScaler`] brings each window to the same height.
+//! A signal such as [`sine_cosine`] makes a [`Dataset`]; [`Dataset::split`] sets a part aside
+//! **before anything is fitted**; [`WindowScaler`] brings each window to the same height, and
+//! [`SetScaler`] the whole set.
 
 mod dataset;
 mod signals;
 mod windows;
 
 pub use dataset::{Dataset, Window};
-pub use signals::{SineCosine, TwoSines, sine_cosine, two_sines};
-pub use windows::WindowScaler;
+pub use signals::{
+    NoisyTwoSines, NoisyWaves, RandomSines, SineCosine, TwoSines, noisy_two_sines, noisy_waves,
+    random_sines, sine_cosine, two_sines,
+};
+pub use windows::{SetScaler, WindowScaler};

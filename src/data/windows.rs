@@ -67,11 +67,9 @@ impl WindowScaler {
         };
         for window in data.past().chunks(steps * features) {
             for feature in 0..features {
-                let values = || window[feature..].iter().step_by(features).map(|&v| v as f64);
-                let mean = values().sum::<f64>() / steps as f64;
-                let variance = values().map(|v| (v - mean).powi(2)).sum::<f64>() / steps as f64;
+                let (mean, deviation) = moments(window, feature, features);
                 scaler.shift.push(mean as f32 + EPSILON);
-                scaler.scale.push(DEVIATIONS * (variance.sqrt() as f32 + EPSILON));
+                scaler.scale.push(DEVIATIONS * (deviation as f32 + EPSILON));
             }
         }
         scaler
@@ -85,4 +83,77 @@ impl WindowScaler {
         };
         values.iter().enumerate().map(one).collect()
     }
+}
+
+/// Shifts and scales a whole set alike, by the past of the set that it was fitted on.
+///
+/// For each feature, y = (x − m) / (2.5 · (s + 1e-4)), where m and s are the mean and the
+/// (population) standard deviation of all past values. Fit it on the training part alone: the
+/// source of exercise 3 measures the whole set before it splits, and so lets the validation part
+/// have a say.
+///
+/// ```
+/// use seq2seq::prelude::*;
+///
+/// let (train, validation) = noisy_two_sines(NoisyTwoSines::default())?.split(0.15)?;
+/// let scaler = SetScaler::fit(&train);
+/// let (train, validation) = (scaler.transform(&train)?, scaler.transform(&validation)?);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct SetScaler {
+    /// (D,)
+    shift: Vec<f32>,
+    /// (D,)
+    scale: Vec<f32>,
+}
+
+/// Added to the deviation of a whole set, as in the source.
+const SET_EPSILON: f32 = 1e-4;
+
+impl SetScaler {
+    /// Measures the past of `train`.
+    pub fn fit(train: &Dataset) -> Self {
+        let (shift, scale) = (0..train.features())
+            .map(|feature| {
+                let (mean, deviation) = moments(train.past(), feature, train.features());
+                (mean as f32, DEVIATIONS * (deviation as f32 + SET_EPSILON))
+            })
+            .unzip();
+        Self { shift, scale }
+    }
+
+    /// Scales past and future.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape) when `data` has another number of features.
+    pub fn transform(&self, data: &Dataset) -> Result<Dataset> {
+        check_size("the number of features", self.shift.len(), data.features())?;
+        let scaled = |values: &[f32]| self.map(values, |x, shift, scale| (x - shift) / scale);
+        Ok(data.with_values(scaled(data.past()), scaled(data.future())))
+    }
+
+    /// The inverse, for values `(n, steps, D)` such as a prediction.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape) when the number of values is not a multiple of D.
+    pub fn unscale(&self, values: &[f32]) -> Result<Vec<f32>> {
+        let whole = values.len() / self.shift.len() * self.shift.len();
+        check_size("the number of values (a multiple of the features)", whole, values.len())?;
+        Ok(self.map(values, |y, shift, scale| y * scale + shift))
+    }
+
+    fn map(&self, values: &[f32], f: impl Fn(f32, f32, f32) -> f32) -> Vec<f32> {
+        let parameters = self.shift.iter().zip(&self.scale).cycle();
+        values.iter().zip(parameters).map(|(&v, (&shift, &scale))| f(v, shift, scale)).collect()
+    }
+}
+
+/// Mean and population standard deviation of one feature of `(.., D)`.
+fn moments(values: &[f32], feature: usize, features: usize) -> (f64, f64) {
+    let of_feature = || values[feature..].iter().step_by(features).map(|&v| f64::from(v));
+    let count = (values.len() / features) as f64;
+    let mean = of_feature().sum::<f64>() / count;
+    let variance = of_feature().map(|v| (v - mean).powi(2)).sum::<f64>() / count;
+    (mean, variance.sqrt())
 }
