@@ -225,6 +225,36 @@ fn every_kind_of_failure_is_reported_with_its_cell() {
     assert_eq!(fs::read_to_string(&path).unwrap(), before, "a failed run was saved");
 }
 
+/// The kernels work on one pool of threads, however often a cell trains.
+#[test]
+#[cfg(target_os = "linux")] // counts the threads in /proc
+fn fifty_trainings_in_fifty_cells_leave_no_thread_behind() {
+    let _turn = turn();
+    let set_up = "\
+        use seq2seq::prelude::*;
+        let hyperparameters = Hyperparameters { epochs: 1, ..Default::default() };
+        let data = sine_cosine(SineCosine { series: 200, ..Default::default() })?;
+        let (train, validation) = data.split(0.15)?;
+        fn threads() -> usize {
+            std::fs::read_dir(\"/proc/self/task\").map_or(0, |tasks| tasks.count())
+        }";
+    let training = "\
+        let mut model = Seq2Seq::stacked(2, &hyperparameters)?;
+        fit_with(&mut model, &train, &validation, &hyperparameters, |_, _| {})?;
+        println!(\"{}\", threads());";
+    let mut cells = vec![set_up];
+    cells.extend([training; 50]);
+    let path = temporary("fifty_cells", &cells);
+    expect_success(&workbook(&["run", "--save", path.to_str().unwrap()]));
+    let notebook = read(&path);
+    let threads: Vec<usize> = notebook_outputs(&notebook)
+        .map(|printed| printed.trim().parse().unwrap())
+        .collect();
+    assert_eq!(threads.len(), 50);
+    assert!(threads[0] > 1, "no pool, or nothing was counted: {threads:?}");
+    assert!(threads.iter().all(|&count| count == threads[0]), "{threads:?}");
+}
+
 // ---- bad input -------------------------------------------------------------------------------
 
 #[test]
@@ -396,6 +426,16 @@ fn read(path: &Path) -> Value {
 
 fn cells(notebook: &Value) -> &[Value] {
     notebook["cells"].as_array().unwrap()
+}
+
+/// What the cells of a saved notebook printed, cell by cell; silent cells are left out.
+fn notebook_outputs(notebook: &Value) -> impl Iterator<Item = String> {
+    let printed = |cell: &Value| {
+        let outputs = cell["outputs"].as_array()?;
+        let texts: String = outputs.iter().map(|output| text(&output["text"])).collect();
+        (!texts.is_empty()).then_some(texts)
+    };
+    cells(notebook).iter().filter_map(printed)
 }
 
 fn is_code(cell: &Value) -> bool {
