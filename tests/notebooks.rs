@@ -247,9 +247,8 @@ fn fifty_trainings_in_fifty_cells_leave_no_thread_behind() {
     let path = temporary("fifty_cells", &cells);
     expect_success(&workbook(&["run", "--save", path.to_str().unwrap()]));
     let notebook = read(&path);
-    let threads: Vec<usize> = notebook_outputs(&notebook)
-        .map(|printed| printed.trim().parse().unwrap())
-        .collect();
+    let threads: Vec<usize> =
+        notebook_outputs(&notebook).map(|printed| printed.trim().parse().unwrap()).collect();
     assert_eq!(threads.len(), 50);
     assert!(threads[0] > 1, "no pool, or nothing was counted: {threads:?}");
     assert!(threads.iter().all(|&count| count == threads[0]), "{threads:?}");
