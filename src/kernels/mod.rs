@@ -1,6 +1,6 @@
 //! Recurrent layers over time.
 //!
-//! [`reference`] holds them in plain dfdx operations, on any device: easy to hold against the
+//! [`mod@reference`] holds them in plain dfdx operations, on any device: easy to hold against the
 //! formulas. [`cpu`] holds them fused, the whole of a layer or of a training step in one call, and
 //! [`RecurrentDevice`] puts the fastest that a device has on dfdx's tape.
 
