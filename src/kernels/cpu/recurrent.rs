@@ -2,7 +2,7 @@
 
 use super::aligned::Aligned;
 use super::gru::Gru;
-use super::layer::{Backward, Forward, Input, InputGradient, Packed, Shape, Weights};
+use super::layer::{Backward, Forward, Input, InputGradient, Packed, Part, Shape, Traces, Weights};
 use super::level::Level;
 use super::outer::scratch_len;
 use super::tile::{MAX_VECTORS, Tile, gather, scatter};
@@ -160,16 +160,20 @@ impl GruLayer {
                     },
                 });
                 let mut gradient = vec![0.0; self.num_weights()];
-                self.level.run(Weights {
-                    layer: packed,
+                let traces = Traces {
+                    shape: self.shape,
                     vectors: tile.vectors,
                     gates: &saved.gates,
                     hidden: &saved.hidden,
                     input: Input::Sequence(&saved.x),
                     summed: &[],
-                    gradient: &mut gradient,
-                    scratch: &mut Aligned::zeros(scratch),
-                });
+                };
+                let scratch = &mut Aligned::zeros(scratch);
+                let mut rest = &mut gradient[..];
+                for (part, len) in Part::of::<Gru>(self.shape) {
+                    let gradient = rest.split_off_mut(..len).expect("weights of all parts");
+                    self.level.run(Weights::<Gru>::new(traces, part, gradient, scratch));
+                }
                 (tile, dx, carry, gradient)
             })
             .collect();
