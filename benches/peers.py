@@ -5,10 +5,11 @@
     python3 benches/peers.py [--threads 2] [--seconds 2] [--rounds 4] [NAME ...]
 
 A step is forward, loss, backward and Adam with L2, on data that lies ready: the same
-configurations, read from `time_step`. The contestants take turns, `rounds` times for `seconds` each, so that what
-else the machine does falls on all of them. The smallest time of a step is what the code costs; the
-median tells how disturbed the run was. Ratios are of smallest times. The share is that of the
-multiply-adds a second that all threads reach on registers alone, measured between the turns.
+configurations, read from `time_step`. The contestants take turns, `rounds` times for `seconds`
+each, so that what else the machine does falls on all of them. The smallest time of a step is what
+the code costs; the median tells how disturbed the run was. Ratios are of smallest times. The share
+is that of the multiply-adds a second that all threads reach on registers alone, measured between
+the turns.
 
 Run it on a quiet machine: PyTorch's threads wait for each other after every operation, so that one
 that is held up elsewhere costs it tens of milliseconds; this would flatter the crate. PyTorch is

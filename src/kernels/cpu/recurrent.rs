@@ -132,11 +132,12 @@ impl GruLayer {
         let lanes = self.level.lanes();
         let packed = &saved.packed;
         let scratch = scratch_len(input.max(hidden), steps, lanes * MAX_VECTORS);
+        let scratch = || Aligned::zeros(scratch);
 
         let results: Vec<_> = saved
             .tiles
             .par_iter_mut()
-            .map(|saved| {
+            .map_init(scratch, |scratch, saved| {
                 let SavedTile { tile, .. } = *saved;
                 let width = tile.vectors * lanes;
                 let mut tile_upstream = Aligned::zeros(steps * hidden * width);
@@ -168,7 +169,6 @@ impl GruLayer {
                     input: Input::Sequence(&saved.x),
                     summed: &[],
                 };
-                let scratch = &mut Aligned::zeros(scratch);
                 let mut rest = &mut gradient[..];
                 for (part, len) in Part::of::<Gru>(self.shape) {
                     let gradient = rest.split_off_mut(..len).expect("weights of all parts");
