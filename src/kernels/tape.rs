@@ -52,8 +52,10 @@ impl RecurrentDevice<f32> for Cpu {
         let layer = GruLayer::new(features, hidden, Level::best());
         let flat = flatten(weights, layer.num_weights());
         let (outputs, saved) = layer.forward(&flat, &values(&x), Some(&values(&h)), batch);
-        let steps = outputs.chunks_exact(hidden);
-        let last: Vec<f32> = steps.skip(time - 1).step_by(time).flatten().copied().collect();
+        let mut last = Vec::with_capacity(batch * hidden);
+        for series in outputs.chunks_exact(time * hidden) {
+            last.extend_from_slice(&series[(time - 1) * hidden..]);
+        }
         let dev = x.device();
         let outputs = dev.tensor_from_vec(outputs, (batch, time, hidden));
         let last = dev.tensor_from_vec(last, (batch, hidden));
@@ -91,8 +93,12 @@ impl RecurrentDevice<f32> for Cpu {
         // to undo element by element. Copying whole rows is faster.
         let (batch, width) = *x.shape();
         let (x, mut tape) = x.contiguous().split_tape();
-        let rows = values(&x);
-        let repeated = rows.chunks_exact(width).flat_map(|row| row.repeat(steps)).collect();
+        let mut repeated = Vec::with_capacity(batch * steps * width);
+        for row in values(&x).chunks_exact(width) {
+            for _ in 0..steps {
+                repeated.extend_from_slice(row);
+            }
+        }
         let repeated = x.device().tensor_from_vec(repeated, (batch, steps, width));
         let (x_ghost, repeated_ghost) = (x.ghost(), repeated.ghost());
         tape.add_backward_op(move |gradients| {

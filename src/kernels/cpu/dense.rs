@@ -77,21 +77,15 @@ impl Forward<'_> {
     }
 }
 
-/// The gradients of the head for all steps of a tile.
+/// The gradient of the head's input for all steps of a tile.
 pub(crate) struct Backward<'a> {
     pub(crate) dense: &'a Dense,
     /// Registers of a row.
     pub(crate) vectors: usize,
-    /// (T·H, W), as in the forward pass.
-    pub(crate) input: &'a [f32],
     /// (T·O, W): the gradient of the outputs.
     pub(crate) upstream: &'a [f32],
-    /// (T·H, W): the gradient of the input, overwritten.
+    /// (T·H, W), overwritten.
     pub(crate) input_gradient: &'a mut [f32],
-    /// Weight, then bias; added to.
-    pub(crate) gradient: &'a mut [f32],
-    /// [`scratch_len`](super::outer::scratch_len) floats for H.
-    pub(crate) scratch: &'a mut [f32],
 }
 
 impl Kernel for Backward<'_> {
@@ -114,10 +108,43 @@ impl Backward<'_> {
         for (upstream, to) in upstream.chunks_exact(outputs).zip(to) {
             product(isa, &self.dense.transposed, upstream, Start::Zero, to);
         }
+    }
+}
+
+/// The gradient of the head's weights, of one tile, added to `gradient`.
+pub(crate) struct Weights<'a> {
+    pub(crate) dense: &'a Dense,
+    /// Registers of a row.
+    pub(crate) vectors: usize,
+    /// (T·H, W), as in the forward pass.
+    pub(crate) input: &'a [f32],
+    /// (T·O, W): the gradient of the outputs.
+    pub(crate) upstream: &'a [f32],
+    /// Weight, then bias.
+    pub(crate) gradient: &'a mut [f32],
+    /// [`scratch_len`](super::outer::scratch_len) floats for H.
+    pub(crate) scratch: &'a mut [f32],
+}
+
+impl Kernel for Weights<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Isa>(self, isa: S) {
+        match self.vectors {
+            1 => self.product::<S, 1>(isa),
+            _ => self.product::<S, 2>(isa),
+        }
+    }
+}
+
+impl Weights<'_> {
+    #[inline(always)]
+    fn product<S: Isa, const C: usize>(self, isa: S) {
+        let Dense { inputs, outputs, .. } = *self.dense;
         let (weight, bias) = self.gradient.split_at_mut(outputs * inputs);
         let input = Sequence::whole(rows::<S, C>(self.input), inputs);
-        let upstream = Sequence::whole(upstream, outputs);
-        outer(isa, upstream, input, weight, |row| row, self.scratch);
+        let upstream = Sequence::whole(rows::<S, C>(self.upstream), outputs);
+        outer(isa, upstream.clone(), input, weight, self.scratch);
         row_sums(isa, upstream, |row, sum| bias[row] += sum);
     }
 }

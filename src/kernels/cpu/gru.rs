@@ -208,15 +208,18 @@ impl<'a, S: Isa, const C: usize> Step<'a, S, C> {
     /// A pass of its own: with the registers free of the inner products the units overlap better.
     #[inline(always)]
     fn gates(&mut self, isa: S) {
+        for gate in [&mut *self.r, &mut *self.z] {
+            for row in gate.iter_mut() {
+                for x in row {
+                    *x = sigmoid(isa, *x);
+                }
+            }
+        }
         for j in 0..self.before.len() {
             for c in 0..C {
-                let r = sigmoid(isa, self.r[j][c]);
-                let z = sigmoid(isa, self.z[j][c]);
-                let n = tanh(isa, isa.fma(r, self.u[j][c], self.n[j][c]));
-                self.r[j][c] = r;
-                self.z[j][c] = z;
+                let n = tanh(isa, isa.fma(self.r[j][c], self.u[j][c], self.n[j][c]));
                 self.n[j][c] = n;
-                self.after[j][c] = isa.fma(z, isa.sub_f32s(self.before[j][c], n), n);
+                self.after[j][c] = isa.fma(self.z[j][c], isa.sub_f32s(self.before[j][c], n), n);
             }
         }
     }

@@ -15,6 +15,7 @@ use super::outer::{Sequence, outer, row_sums};
 use super::product::{Panels, Start, product};
 use super::tile::{Row, rows, rows_mut};
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// The sizes of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,32 +38,58 @@ impl Shape {
     }
 }
 
-/// The four parts of a layer's flat weights, or of their gradient.
-struct Parts<T> {
-    weight_ih: T,
-    weight_hh: T,
-    bias_ih: T,
-    bias_hh: T,
+/// The four tensors of a layer's flat weights.
+struct Tensors<'a> {
+    weight_ih: &'a [f32],
+    weight_hh: &'a [f32],
+    bias_ih: &'a [f32],
+    bias_hh: &'a [f32],
 }
 
-impl<'a> Parts<&'a [f32]> {
+impl<'a> Tensors<'a> {
     fn split<K: Cell>(flat: &'a [f32], Shape { input, hidden }: Shape) -> Self {
         let rows = K::GATES * hidden;
         let (weight_ih, rest) = flat.split_at(rows * input);
         let (weight_hh, rest) = rest.split_at(rows * hidden);
         let (bias_ih, bias_hh) = rest.split_at(rows);
-        Parts { weight_ih, weight_hh, bias_ih, bias_hh }
+        Tensors { weight_ih, weight_hh, bias_ih, bias_hh }
     }
 }
 
-impl<'a> Parts<&'a mut [f32]> {
-    #[inline(always)]
-    fn split_mut<K: Cell>(flat: &'a mut [f32], Shape { input, hidden }: Shape) -> Self {
-        let rows = K::GATES * hidden;
-        let (weight_ih, rest) = flat.split_at_mut(rows * input);
-        let (weight_hh, rest) = rest.split_at_mut(rows * hidden);
-        let (bias_ih, bias_hh) = rest.split_at_mut(rows);
-        Parts { weight_ih, weight_hh, bias_ih, bias_hh }
+/// A part of a layer's weights whose gradient is computed on its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Rows of a gate of `weight_ih`.
+    Input { gate: usize, rows: Range<usize> },
+    /// Rows of a gate of `weight_hh`.
+    Recurrent { gate: usize, rows: Range<usize> },
+    /// `bias_ih`, then `bias_hh`.
+    Biases,
+}
+
+/// The most rows of a [`Part`]: enough to be worth a copy of what they are multiplied with.
+const PART_ROWS: usize = 96;
+
+impl Part {
+    /// The parts of a layer in the flat order of its weights, each with its number of weights.
+    pub(crate) fn of<K: Cell>(shape: Shape) -> impl Iterator<Item = (Part, usize)> {
+        let Shape { input, hidden } = shape;
+        let rows = || {
+            let starts = (0..K::GATES * hidden).filter(move |row| row % hidden % PART_ROWS == 0);
+            starts.map(move |row| {
+                let start = row % hidden;
+                (row / hidden, start..hidden.min(start + PART_ROWS))
+            })
+        };
+        let inputs = rows().map(move |(gate, rows)| {
+            let weights = rows.len() * input;
+            (Part::Input { gate, rows }, weights)
+        });
+        let recurrent = rows().map(move |(gate, rows)| {
+            let weights = rows.len() * hidden;
+            (Part::Recurrent { gate, rows }, weights)
+        });
+        inputs.chain(recurrent).chain([(Part::Biases, 2 * K::GATES * hidden)])
     }
 }
 
@@ -98,7 +125,7 @@ impl<K: Cell> Packed<K> {
     /// Takes over new weights, in the flat order of [`Shape::weights`].
     pub(crate) fn pack(&mut self, flat: &[f32]) {
         let Shape { input, hidden } = self.shape;
-        let parts = Parts::split::<K>(flat, self.shape);
+        let parts = Tensors::split::<K>(flat, self.shape);
         let rows = K::GATES * hidden;
         self.input.pack_rows(parts.weight_ih, |p, r| {
             let k = p * super::product::PANEL + r;
@@ -294,9 +321,10 @@ fn sum_over_time<S: Isa, const C: usize>(
     }
 }
 
-/// The gradients of the weights of one tile, after [`Backward`], added to `gradient`.
-pub(crate) struct Weights<'a, K> {
-    pub(crate) layer: &'a Packed<K>,
+/// What the gradients of a layer's weights come from, for one tile, after [`Backward`].
+#[derive(Clone, Copy)]
+pub(crate) struct Traces<'a> {
+    pub(crate) shape: Shape,
     /// Registers of a row.
     pub(crate) vectors: usize,
     /// (T, SAVED·H, W): the gradients of the gates.
@@ -307,61 +335,92 @@ pub(crate) struct Weights<'a, K> {
     pub(crate) input: Input<'a>,
     /// With a [`Input::Constant`]: what [`InputGradient::Constant`] left.
     pub(crate) summed: &'a [f32],
-    /// In the flat order of [`Shape::weights`].
-    pub(crate) gradient: &'a mut [f32],
+}
+
+/// The gradient of a part of the weights, of one tile, added to `gradient`.
+pub(crate) struct Weights<'a, K> {
+    traces: Traces<'a>,
+    part: Part,
+    /// As many as the part has weights.
+    gradient: &'a mut [f32],
     /// [`scratch_len`](super::outer::scratch_len) floats for the larger of D and H.
-    pub(crate) scratch: &'a mut [f32],
+    scratch: &'a mut [f32],
+    cell: PhantomData<K>,
+}
+
+impl<'a, K> Weights<'a, K> {
+    pub(crate) fn new(
+        traces: Traces<'a>,
+        part: Part,
+        gradient: &'a mut [f32],
+        scratch: &'a mut [f32],
+    ) -> Self {
+        Weights { traces, part, gradient, scratch, cell: PhantomData }
+    }
 }
 
 impl<K: Cell> Kernel for Weights<'_, K> {
     type Output = ();
     #[inline(always)]
     fn run<S: Isa>(self, isa: S) {
-        match self.vectors {
-            1 => self.products::<S, 1>(isa),
-            _ => self.products::<S, 2>(isa),
+        match self.traces.vectors {
+            1 => self.product::<S, 1>(isa),
+            _ => self.product::<S, 2>(isa),
         }
     }
 }
 
 impl<K: Cell> Weights<'_, K> {
     #[inline(always)]
-    fn products<S: Isa, const C: usize>(self, isa: S) {
-        let Shape { input, hidden } = self.layer.shape;
-        let parts = Parts::split_mut::<K>(self.gradient, self.layer.shape);
-        let gates = Sequence {
-            rows: rows::<S, C>(self.gates),
-            stride: K::SAVED * hidden,
-            first: 0,
-            count: K::GATES * hidden,
-        };
-        let recurrent = Sequence { first: K::RECURRENT * hidden, ..gates };
-        let projected = Sequence { first: K::INPUT * hidden, ..gates };
-        let states = Sequence::whole(rows::<S, C>(self.hidden), hidden);
-        let hh = |k| K::recurrent_row(k, hidden);
-        let ih = |k| K::input_row(k, hidden);
-        outer(isa, recurrent, states, parts.weight_hh, hh, self.scratch);
-        match self.input {
-            Input::Sequence(x) => {
-                let x = Sequence::whole(rows::<S, C>(x), input);
-                outer(isa, projected, x, parts.weight_ih, ih, self.scratch);
+    fn product<S: Isa, const C: usize>(self, isa: S) {
+        let Traces { shape: Shape { input, hidden }, gates, .. } = self.traces;
+        let gates = Sequence::whole(rows::<S, C>(gates), K::SAVED * hidden);
+        let states = Sequence::whole(rows::<S, C>(self.traces.hidden), hidden);
+        match self.part {
+            Part::Recurrent { gate, rows: part } => {
+                let group = group(gate, |k| K::recurrent_row(k * hidden, hidden) / hidden);
+                let first = (K::RECURRENT + group) * hidden + part.start;
+                let left = gates.part(first, part.len());
+                outer(isa, left, states, self.gradient, self.scratch);
             }
-            Input::Constant(x) => {
-                let summed = rows::<S, C>(self.summed);
-                let summed = Sequence::whole(summed, K::GATES * hidden);
+            Part::Input { gate, rows: part } => {
+                let group = group(gate, |k| K::input_row(k * hidden, hidden) / hidden);
+                let first = group * hidden + part.start;
+                let (left, x) = match self.traces.input {
+                    Input::Sequence(x) => (gates.part(K::INPUT * hidden + first, part.len()), x),
+                    Input::Constant(x) => {
+                        let summed = rows::<S, C>(self.traces.summed);
+                        let summed = Sequence::whole(summed, K::GATES * hidden);
+                        (summed.part(first, part.len()), x)
+                    }
+                    Input::Zeros => return,
+                };
                 let x = Sequence::whole(rows::<S, C>(x), input);
-                outer(isa, summed, x, parts.weight_ih, ih, self.scratch);
+                outer(isa, left, x, self.gradient, self.scratch);
             }
-            Input::Zeros => {}
+            Part::Biases => {
+                // Most groups belong to both biases: each row is summed once.
+                let count = K::GATES * hidden;
+                let (bias_ih, bias_hh) = self.gradient.split_at_mut(count);
+                row_sums(isa, gates, |row, sum| {
+                    if let Some(k) = row.checked_sub(K::INPUT * hidden).filter(|k| *k < count) {
+                        bias_ih[K::input_row(k, hidden)] += sum;
+                    }
+                    if let Some(k) = row.checked_sub(K::RECURRENT * hidden).filter(|k| *k < count) {
+                        bias_hh[K::recurrent_row(k, hidden)] += sum;
+                    }
+                });
+            }
         }
-        // Most groups belong to both biases: each row is summed once.
-        row_sums(isa, Sequence::whole(gates.rows, gates.stride), |row, sum| {
-            if let Some(k) = row.checked_sub(projected.first).filter(|k| *k < gates.count) {
-                parts.bias_ih[ih(k)] += sum;
-            }
-            if let Some(k) = row.checked_sub(recurrent.first).filter(|k| *k < gates.count) {
-                parts.bias_hh[hh(k)] += sum;
-            }
-        });
     }
+}
+
+/// The saved group that belongs to a gate: the inverse of `gate_of`.
+#[inline(always)]
+fn group(gate: usize, gate_of: impl Fn(usize) -> usize) -> usize {
+    let mut group = 0;
+    while gate_of(group) != gate {
+        group += 1;
+    }
+    group
 }

@@ -10,44 +10,42 @@
 
 use super::level::Isa;
 use super::tile::{Row, rows_mut};
+use std::slice::ChunksExact;
 
-/// Rows of a tile over time: rows `first` to `first + count` of every `stride` rows.
-#[derive(Clone, Copy)]
+/// Rows of a tile over time: rows `first` to `first + count` of each step.
+#[derive(Clone)]
 pub(crate) struct Sequence<'a, S: Isa, const C: usize> {
-    /// The rows of all steps.
-    pub(crate) rows: &'a [Row<S, C>],
-    /// Rows of one step.
-    pub(crate) stride: usize,
-    /// The first row of a step that takes part.
-    pub(crate) first: usize,
-    /// How many rows of a step take part.
-    pub(crate) count: usize,
+    /// The rows of a step, step after step. Kept as an iterator: to make one costs a division,
+    /// which is much for a register block.
+    steps: ChunksExact<'a, Row<S, C>>,
+    first: usize,
+    count: usize,
 }
 
 impl<'a, S: Isa, const C: usize> Sequence<'a, S, C> {
     /// All of `count` rows a step.
     #[inline(always)]
     pub(crate) fn whole(rows: &'a [Row<S, C>], count: usize) -> Self {
-        Sequence { rows, stride: count, first: 0, count }
+        Sequence { steps: rows.chunks_exact(count), first: 0, count }
     }
 
     /// Rows `from` to `from + count` of these.
     #[inline(always)]
-    fn part(self, from: usize, count: usize) -> Self {
-        Sequence { first: self.first + from, count, ..self }
+    pub(crate) fn part(&self, from: usize, count: usize) -> Self {
+        Sequence { steps: self.steps.clone(), first: self.first + from, count }
     }
 
-    /// Copies the rows, step after step, so that one load follows the other in memory.
+    /// Copies these rows of the next `steps` steps, step after step, so that one load follows the
+    /// other in memory.
     #[inline(always)]
-    fn pack<'b>(self, to: &'b mut [Row<S, C>]) -> Sequence<'b, S, C> {
-        let steps = self.rows.chunks_exact(self.stride);
-        let to = &mut to[..steps.len() * self.count];
-        for (to, from) in to.chunks_exact_mut(self.count).zip(steps) {
+    fn pack(&self, steps: usize, to: &mut [Row<S, C>]) {
+        let mut from = self.steps.clone();
+        for to in to[..steps * self.count].chunks_exact_mut(self.count) {
+            let Some(from) = from.next() else { return };
             for (to, from) in to.iter_mut().zip(&from[self.first..][..self.count]) {
                 *to = *from;
             }
         }
-        Sequence::whole(to, self.count)
     }
 }
 
@@ -73,7 +71,7 @@ pub(crate) fn scratch_len(right: usize, steps: usize, width: usize) -> usize {
     right * steps * width + group.max(LEFT * steps * width)
 }
 
-/// Adds the product to `gradient`, row-major: left row `i` goes to row `destination(i)`.
+/// Adds the product to `gradient`, row-major: a row for each of the left rows.
 ///
 /// `scratch` is to have [`scratch_len`] floats.
 #[inline(always)]
@@ -82,111 +80,102 @@ pub(crate) fn outer<S: Isa, const C: usize>(
     left: Sequence<'_, S, C>,
     right: Sequence<'_, S, C>,
     gradient: &mut [f32],
-    destination: impl Fn(usize) -> usize + Copy,
     scratch: &mut [f32],
 ) {
-    if size_of_val(left.rows) + size_of_val(right.rows) <= PACK_BYTES {
-        let mut i = 0;
-        while i < left.count {
-            let count = block_rows(left.count - i);
-            let to = |m| destination(i + m);
-            outer_rows(isa, left.part(i, count), right, gradient, to);
-            i += count;
+    // The states have one step more than the gates.
+    let steps = left.steps.len().min(right.steps.len());
+    if steps * (left.count + right.count) * size_of::<Row<S, C>>() <= PACK_BYTES {
+        for i in (0..left.count).step_by(LEFT) {
+            let rows = left.part(i, LEFT.min(left.count - i));
+            let gradient = &mut gradient[i * right.count..];
+            for j in (0..right.count).step_by(RIGHT) {
+                let columns = right.part(j, RIGHT.min(right.count - j));
+                outer_block(isa, rows.clone(), columns, &mut gradient[j..], right.count);
+            }
         }
         return;
     }
-    let chunks = left.rows.chunks(STEPS * left.stride);
-    for (l, r) in chunks.zip(right.rows.chunks(STEPS * right.stride)) {
-        let left = Sequence { rows: l, ..left };
-        // The states have one step more than the gates.
-        let steps = l.len() / left.stride;
-        let right = Sequence { rows: &r[..steps * right.stride], ..right };
-        outer_packed(isa, left, right, gradient, destination, scratch);
+    let (mut left, mut right, mut rest) = (left, right, steps);
+    while rest > 0 {
+        let steps = STEPS.min(rest);
+        outer_packed(isa, &left, &right, steps, gradient, scratch);
+        rest -= steps;
+        if rest > 0 {
+            left.steps.nth(steps - 1);
+            right.steps.nth(steps - 1);
+        }
     }
 }
 
-#[inline(always)]
-fn block_rows(rows: usize) -> usize {
-    if rows >= LEFT { LEFT } else { 1 }
-}
-
-/// The product by way of packed copies: right rows as blocks of [`RIGHT`], all of them; left rows
-/// as blocks of [`LEFT`], a group at a time.
+/// The product over the next `steps` steps by way of packed copies: right rows as blocks of
+/// [`RIGHT`], all of them; left rows as blocks of [`LEFT`], a group at a time.
 #[inline(always)]
 fn outer_packed<S: Isa, const C: usize>(
     isa: S,
-    left: Sequence<'_, S, C>,
-    right: Sequence<'_, S, C>,
+    left: &Sequence<'_, S, C>,
+    right: &Sequence<'_, S, C>,
+    steps: usize,
     gradient: &mut [f32],
-    destination: impl Fn(usize) -> usize + Copy,
     scratch: &mut [f32],
 ) {
-    let steps = left.rows.len() / left.stride;
     let scratch = rows_mut::<S, C>(&mut scratch[..]);
     let (right_packed, left_packed) = scratch.split_at_mut(right.count * steps);
     for j in (0..right.count).step_by(RIGHT) {
         let block = right.part(j, RIGHT.min(right.count - j));
-        block.pack(&mut right_packed[j * steps..]);
+        block.pack(steps, &mut right_packed[j * steps..]);
     }
     let group = GROUP_BYTES / (steps * size_of::<Row<S, C>>()) / LEFT * LEFT;
     let group = group.max(LEFT);
     for start in (0..left.count).step_by(group) {
         let end = left.count.min(start + group);
-        let mut i = start;
-        while i < end {
-            let count = block_rows(end - i);
-            left.part(i, count).pack(&mut left_packed[(i - start) * steps..]);
-            i += count;
+        for i in (start..end).step_by(LEFT) {
+            let block = left.part(i, LEFT.min(end - i));
+            block.pack(steps, &mut left_packed[(i - start) * steps..]);
         }
         for j in (0..right.count).step_by(RIGHT) {
             let columns = RIGHT.min(right.count - j);
-            let right_block = &right_packed[j * steps..][..columns * steps];
-            let right_block = Sequence::whole(right_block, columns);
-            let mut i = start;
-            while i < end {
-                let count = block_rows(end - i);
-                let left_block = &left_packed[(i - start) * steps..][..count * steps];
-                let left_block = Sequence::whole(left_block, count);
-                let to = |m| destination(i + m) * right.count + j;
-                outer_block(isa, left_block, right_block, gradient, to);
-                i += count;
+            let block = &right_packed[j * steps..][..columns * steps];
+            let columns = Sequence::whole(block, columns);
+            for i in (start..end).step_by(LEFT) {
+                let rows = LEFT.min(end - i);
+                let block = &left_packed[(i - start) * steps..][..rows * steps];
+                let rows = Sequence::whole(block, rows);
+                let to = &mut gradient[i * right.count + j..];
+                outer_block(isa, rows, columns.clone(), to, right.count);
             }
         }
     }
 }
 
-/// One block of left rows with all right rows.
-#[inline(always)]
-fn outer_rows<S: Isa, const C: usize>(
-    isa: S,
-    left: Sequence<'_, S, C>,
-    right: Sequence<'_, S, C>,
-    gradient: &mut [f32],
-    destination: impl Fn(usize) -> usize + Copy,
-) {
-    for j in (0..right.count).step_by(RIGHT) {
-        let block = right.part(j, RIGHT.min(right.count - j));
-        let to = |m| destination(m) * right.count + j;
-        outer_block(isa, left, block, gradient, to);
-    }
-}
-
-/// One register block: row `m` of the result is added to `gradient` from `destination(m)` on.
+/// One register block: row `m` of the result is added to `gradient` from `m * stride` on.
 #[inline(always)]
 fn outer_block<S: Isa, const C: usize>(
     isa: S,
     left: Sequence<'_, S, C>,
     right: Sequence<'_, S, C>,
     gradient: &mut [f32],
-    destination: impl Fn(usize) -> usize,
+    stride: usize,
 ) {
-    match (left.count, right.count) {
-        (LEFT, RIGHT) => sums::<S, LEFT, RIGHT, C>(isa, left, right, gradient, destination),
-        (LEFT, 2) => sums::<S, LEFT, 2, C>(isa, left, right, gradient, destination),
-        (LEFT, _) => sums::<S, LEFT, 1, C>(isa, left, right, gradient, destination),
-        (_, RIGHT) => sums::<S, 1, RIGHT, C>(isa, left, right, gradient, destination),
-        (_, 2) => sums::<S, 1, 2, C>(isa, left, right, gradient, destination),
-        (_, _) => sums::<S, 1, 1, C>(isa, left, right, gradient, destination),
+    match left.count {
+        LEFT => outer_columns::<S, LEFT, C>(isa, left, right, gradient, stride),
+        3 => outer_columns::<S, 3, C>(isa, left, right, gradient, stride),
+        2 => outer_columns::<S, 2, C>(isa, left, right, gradient, stride),
+        _ => outer_columns::<S, 1, C>(isa, left, right, gradient, stride),
+    }
+}
+
+#[inline(always)]
+fn outer_columns<S: Isa, const M: usize, const C: usize>(
+    isa: S,
+    left: Sequence<'_, S, C>,
+    right: Sequence<'_, S, C>,
+    gradient: &mut [f32],
+    stride: usize,
+) {
+    match right.count {
+        RIGHT => sums::<S, M, RIGHT, C>(isa, left, right, gradient, stride),
+        2 => sums::<S, M, 2, C>(isa, left, right, gradient, stride),
+        _ => sums::<S, M, 1, C>(isa, left, right, gradient, stride),
     }
 }
 
@@ -196,13 +185,14 @@ fn sums<S: Isa, const M: usize, const N: usize, const C: usize>(
     left: Sequence<'_, S, C>,
     right: Sequence<'_, S, C>,
     gradient: &mut [f32],
-    destination: impl Fn(usize) -> usize,
+    stride: usize,
 ) {
     let mut sums = [[isa.splat_f32s(0.0); N]; M];
-    let steps = left.rows.chunks_exact(left.stride);
-    for (l, r) in steps.zip(right.rows.chunks_exact(right.stride)) {
-        let l = &l[left.first..][..M];
-        let r = &r[right.first..][..N];
+    let mut right_steps = right.steps;
+    for left_rows in left.steps {
+        // In place of a zip, whose making is not inlined and is a call for each block.
+        let Some(right_rows) = right_steps.next() else { break };
+        let (l, r) = (&left_rows[left.first..][..M], &right_rows[right.first..][..N]);
         for c in 0..C {
             for m in 0..M {
                 for n in 0..N {
@@ -212,7 +202,7 @@ fn sums<S: Isa, const M: usize, const N: usize, const C: usize>(
         }
     }
     for (m, sums) in sums.iter().enumerate() {
-        let row = &mut gradient[destination(m)..][..N];
+        let row = &mut gradient[m * stride..][..N];
         for (to, sum) in row.iter_mut().zip(sums) {
             *to += isa.reduce_sum_f32s(*sum);
         }
@@ -228,9 +218,10 @@ pub(crate) fn row_sums<S: Isa, const C: usize>(
 ) {
     for i in 0..left.count {
         let mut sums = [isa.splat_f32s(0.0); C];
-        for step in left.rows.chunks_exact(left.stride) {
-            for (sum, x) in sums.iter_mut().zip(step[left.first + i]) {
-                *sum = isa.add_f32s(*sum, x);
+        for step in left.steps.clone() {
+            let row = &step[left.first + i];
+            for c in 0..C {
+                sums[c] = isa.add_f32s(sums[c], row[c]);
             }
         }
         let total =

@@ -24,13 +24,15 @@ pub(crate) type Block<S, const C: usize> = [Row<S, C>; PANEL];
 /// A weight matrix (rows, inner), packed into panels. Missing rows of the last panel are zeros.
 pub(crate) struct Panels {
     inner: usize,
+    panels: usize,
     groups: Vec<[f32; PANEL]>,
 }
 
 impl Panels {
     /// Space for `rows` rows of length `inner`, all zero.
     pub(crate) fn new(rows: usize, inner: usize) -> Self {
-        Panels { inner, groups: vec![[0.0; PANEL]; rows.div_ceil(PANEL) * inner] }
+        let panels = rows.div_ceil(PANEL);
+        Panels { inner, panels, groups: vec![[0.0; PANEL]; panels * inner] }
     }
 
     /// Copies rows of a matrix in: row `r` of panel `p` is the row `source(p, r)` of `matrix`.
@@ -72,7 +74,7 @@ impl Panels {
     /// The number of panels.
     #[inline(always)]
     pub(crate) fn len(&self) -> usize {
-        self.groups.len() / self.inner
+        self.panels
     }
 
     /// Panels `p` to `p + P`.

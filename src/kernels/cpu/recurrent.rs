@@ -2,7 +2,7 @@
 
 use super::aligned::Aligned;
 use super::gru::Gru;
-use super::layer::{Backward, Forward, Input, InputGradient, Packed, Shape, Weights};
+use super::layer::{Backward, Forward, Input, InputGradient, Packed, Part, Shape, Traces, Weights};
 use super::level::Level;
 use super::outer::scratch_len;
 use super::tile::{MAX_VECTORS, Tile, gather, scatter};
@@ -132,11 +132,12 @@ impl GruLayer {
         let lanes = self.level.lanes();
         let packed = &saved.packed;
         let scratch = scratch_len(input.max(hidden), steps, lanes * MAX_VECTORS);
+        let scratch = || Aligned::zeros(scratch);
 
         let results: Vec<_> = saved
             .tiles
             .par_iter_mut()
-            .map(|saved| {
+            .map_init(scratch, |scratch, saved| {
                 let SavedTile { tile, .. } = *saved;
                 let width = tile.vectors * lanes;
                 let mut tile_upstream = Aligned::zeros(steps * hidden * width);
@@ -160,16 +161,19 @@ impl GruLayer {
                     },
                 });
                 let mut gradient = vec![0.0; self.num_weights()];
-                self.level.run(Weights {
-                    layer: packed,
+                let traces = Traces {
+                    shape: self.shape,
                     vectors: tile.vectors,
                     gates: &saved.gates,
                     hidden: &saved.hidden,
                     input: Input::Sequence(&saved.x),
                     summed: &[],
-                    gradient: &mut gradient,
-                    scratch: &mut Aligned::zeros(scratch),
-                });
+                };
+                let mut rest = &mut gradient[..];
+                for (part, len) in Part::of::<Gru>(self.shape) {
+                    let gradient = rest.split_off_mut(..len).expect("weights of all parts");
+                    self.level.run(Weights::<Gru>::new(traces, part, gradient, scratch));
+                }
                 (tile, dx, carry, gradient)
             })
             .collect();

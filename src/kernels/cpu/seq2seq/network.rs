@@ -3,7 +3,7 @@
 use crate::kernels::DecoderInput;
 use crate::kernels::cpu::dense::Dense;
 use crate::kernels::cpu::gru::Gru;
-use crate::kernels::cpu::layer::{Packed, Shape};
+use crate::kernels::cpu::layer::{Packed, Part, Shape};
 use crate::kernels::cpu::level::Level;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -67,6 +67,41 @@ impl NetworkShape {
         let dense = next(Dense::weights(self.top(), self.outputs));
         FlatParts { encoder, decoder, dense }
     }
+
+    /// The parts whose gradients are computed one by one, in the order of the flat weights.
+    pub(super) fn pieces(&self) -> Vec<Piece> {
+        let mut end = 0;
+        let mut next = |place, len| {
+            let start = end;
+            end += len;
+            Piece { place, weights: start..end }
+        };
+        let mut pieces = Vec::new();
+        for (l, shape) in self.encoder().into_iter().enumerate() {
+            let parts = Part::of::<Gru>(shape);
+            pieces.extend(parts.map(|(part, len)| next(Place::Encoder(l, part), len)));
+        }
+        for (l, shape) in self.decoder().into_iter().enumerate() {
+            let parts = Part::of::<Gru>(shape);
+            pieces.extend(parts.map(|(part, len)| next(Place::Decoder(l, part), len)));
+        }
+        pieces.push(next(Place::Dense, Dense::weights(self.top(), self.outputs)));
+        pieces
+    }
+}
+
+/// A part of the flat weights, and of their gradient.
+pub(super) struct Piece {
+    pub(super) place: Place,
+    pub(super) weights: Range<usize>,
+}
+
+/// Which layer, and what of it.
+pub(super) enum Place {
+    Encoder(usize, Part),
+    Decoder(usize, Part),
+    /// All of the head.
+    Dense,
 }
 
 /// Ranges of the flat weights, and of their gradient.

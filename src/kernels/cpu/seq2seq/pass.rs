@@ -1,12 +1,12 @@
 //! Forward and backward of one tile through all layers.
 
-use super::network::Network;
+use super::network::{Network, Place};
 use super::workspace::{GradientBuffers, Workspace};
 use crate::kernels::DecoderInput;
 use crate::kernels::cpu::cell::Cell;
 use crate::kernels::cpu::dense;
 use crate::kernels::cpu::gru::Gru;
-use crate::kernels::cpu::layer::{Backward, Forward, Input, InputGradient, Weights};
+use crate::kernels::cpu::layer::{Backward, Forward, Input, InputGradient, Traces, Weights};
 use crate::kernels::cpu::level::{Isa, Kernel};
 
 /// From the past in the workspace to the predictions in its `output`.
@@ -107,34 +107,23 @@ impl Kernel for Residual<'_> {
     }
 }
 
-/// From the gradient of the predictions in the workspace to that of all weights, added to
-/// `gradient`.
+/// From the gradient of the predictions in the workspace to those of all gates.
 pub(super) struct BackwardPass<'a> {
     pub(super) network: &'a Network,
     pub(super) work: &'a mut Workspace,
     /// Registers of a row.
     pub(super) vectors: usize,
-    /// In the flat order of [`Network`].
-    pub(super) gradient: &'a mut [f32],
 }
 
 impl Kernel for BackwardPass<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Isa>(self, isa: S) {
-        let BackwardPass { network, work, vectors, gradient } = self;
+        let BackwardPass { network, work, vectors } = self;
         let width = vectors * S::F32_LANES;
         let (past_steps, future_steps) = (work.past_steps, work.future_steps);
-        let Some(GradientBuffers {
-            streams: [upstream, downstream],
-            carry,
-            context,
-            summed,
-            scratch,
-        }) = &mut work.gradients
-        else {
-            return;
-        };
+        let Some(gradients) = &mut work.gradients else { return };
+        let GradientBuffers { streams: [upstream, downstream], carry, context, summed } = gradients;
         let (mut upstream, mut downstream) = (upstream, downstream);
         let top = network.encoder.len() - 1;
         let context = &mut context[..network.shape.top() * width];
@@ -143,29 +132,21 @@ impl Kernel for BackwardPass<'_> {
         isa.call(dense::Backward {
             dense: &network.dense,
             vectors,
-            input: work.decoder[top].outputs(future_steps, width),
             upstream: &work.output[..future_steps * network.shape.outputs * width],
             input_gradient: &mut upstream[..future_steps * network.shape.top() * width],
-            gradient: &mut gradient[network.parts.dense.clone()],
-            scratch,
         });
 
         carry.iter_mut().for_each(|carry| carry.fill(0.0));
         context.fill(0.0);
         for (l, layer) in network.decoder.iter().enumerate().rev() {
-            let (below, buffers) = work.decoder.split_at_mut(l);
-            let last = work.encoder[top].last(past_steps, width);
-            let (input, input_gradient) = match (below.last(), network.shape.decoder_input) {
-                (Some(below), _) => (
-                    Input::Sequence(below.outputs(future_steps, width)),
-                    InputGradient::Sequence(downstream),
-                ),
-                (None, DecoderInput::RepeatLast) => {
-                    (Input::Constant(last), InputGradient::Constant { gradient: context, summed })
+            let input = match (l, network.shape.decoder_input) {
+                (1.., _) => InputGradient::Sequence(downstream),
+                (0, DecoderInput::RepeatLast) => {
+                    InputGradient::Constant { gradient: context, summed }
                 }
-                (None, DecoderInput::Zeros) => (Input::Zeros, InputGradient::Unused),
+                (0, DecoderInput::Zeros) => InputGradient::Unused,
             };
-            let buffers = &mut buffers[0];
+            let buffers = &mut work.decoder[l];
             let gates = &mut buffers.gates[..future_steps * layer.shape.gates::<Gru>() * width];
             let hidden = &buffers.hidden[..(future_steps + 1) * layer.shape.hidden * width];
             isa.call(Backward {
@@ -175,20 +156,7 @@ impl Kernel for BackwardPass<'_> {
                 hidden,
                 upstream: Some(upstream),
                 carry: &mut carry[l],
-                input: input_gradient,
-            });
-            isa.call(Weights {
-                layer,
-                vectors,
-                gates,
-                hidden,
                 input,
-                summed: match input {
-                    Input::Constant(_) => summed,
-                    _ => &[],
-                },
-                gradient: &mut gradient[network.parts.decoder[l].clone()],
-                scratch,
             });
             std::mem::swap(&mut upstream, &mut downstream);
         }
@@ -197,16 +165,11 @@ impl Kernel for BackwardPass<'_> {
             *to += from;
         }
         for (l, layer) in network.encoder.iter().enumerate().rev() {
-            let (below, buffers) = work.encoder.split_at_mut(l);
-            let (input, input_gradient) = match below.last() {
-                Some(below) => {
-                    (below.outputs(past_steps, width), InputGradient::Sequence(downstream))
-                }
-                None => {
-                    (&work.past[..past_steps * layer.shape.input * width], InputGradient::Unused)
-                }
+            let input = match l {
+                1.. => InputGradient::Sequence(downstream),
+                0 => InputGradient::Unused,
             };
-            let buffers = &mut buffers[0];
+            let buffers = &mut work.encoder[l];
             let gates = &mut buffers.gates[..past_steps * layer.shape.gates::<Gru>() * width];
             let hidden = &buffers.hidden[..(past_steps + 1) * layer.shape.hidden * width];
             isa.call(Backward {
@@ -217,19 +180,78 @@ impl Kernel for BackwardPass<'_> {
                 // Nothing but the last state of the top layer was used.
                 upstream: (l < top).then_some(&upstream[..]),
                 carry: &mut carry[l],
-                input: input_gradient,
-            });
-            isa.call(Weights {
-                layer,
-                vectors,
-                gates,
-                hidden,
-                input: Input::Sequence(input),
-                summed: &[],
-                gradient: &mut gradient[network.parts.encoder[l].clone()],
-                scratch,
+                input,
             });
             std::mem::swap(&mut upstream, &mut downstream);
         }
+    }
+}
+
+/// The gradient of one part of the weights, after [`BackwardPass`], added to `gradient`.
+pub(super) struct WeightsPass<'a> {
+    pub(super) network: &'a Network,
+    pub(super) work: &'a Workspace,
+    /// Registers of a row.
+    pub(super) vectors: usize,
+    pub(super) place: &'a Place,
+    /// As many as the part has weights.
+    pub(super) gradient: &'a mut [f32],
+    pub(super) scratch: &'a mut [f32],
+}
+
+impl Kernel for WeightsPass<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Isa>(self, isa: S) {
+        let WeightsPass { network, work, vectors, place, gradient, scratch } = self;
+        let width = vectors * S::F32_LANES;
+        let (past_steps, future_steps) = (work.past_steps, work.future_steps);
+        let context = work.encoder[work.encoder.len() - 1].last(past_steps, width);
+        let (layer, buffers, steps, input, part) = match place {
+            Place::Encoder(l, part) => {
+                let input = match l.checked_sub(1) {
+                    Some(below) => work.encoder[below].outputs(past_steps, width),
+                    None => &work.past[..past_steps * network.shape.features * width],
+                };
+                let input = Input::Sequence(input);
+                (&network.encoder[*l], &work.encoder[*l], past_steps, input, part)
+            }
+            Place::Decoder(l, part) => {
+                let input = match (l.checked_sub(1), network.shape.decoder_input) {
+                    (Some(below), _) => {
+                        Input::Sequence(work.decoder[below].outputs(future_steps, width))
+                    }
+                    (None, DecoderInput::RepeatLast) => Input::Constant(context),
+                    (None, DecoderInput::Zeros) => Input::Zeros,
+                };
+                (&network.decoder[*l], &work.decoder[*l], future_steps, input, part)
+            }
+            Place::Dense => {
+                return isa.call(dense::Weights {
+                    dense: &network.dense,
+                    vectors,
+                    input: work.decoder[work.decoder.len() - 1].outputs(future_steps, width),
+                    upstream: &work.output[..future_steps * network.shape.outputs * width],
+                    gradient,
+                    scratch,
+                });
+            }
+        };
+        let shape = layer.shape;
+        let summed = match (&work.gradients, input) {
+            (Some(buffers), Input::Constant(_)) => {
+                &buffers.summed[..Gru::GATES * shape.hidden * width]
+            }
+            _ => &[],
+        };
+        let traces = Traces {
+            shape,
+            vectors,
+            gates: &buffers.gates[..steps * shape.gates::<Gru>() * width],
+            hidden: &buffers.hidden[..(steps + 1) * shape.hidden * width],
+            input,
+            summed,
+        };
+        isa.call(Weights::<Gru>::new(traces, part.clone(), gradient, scratch));
     }
 }

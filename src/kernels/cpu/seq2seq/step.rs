@@ -1,14 +1,17 @@
 //! Tiles over threads, then the sum of gradients and Adam.
 
-use super::network::{Network, NetworkShape};
-use super::pass::{BackwardPass, ForwardPass, Residual};
+use super::network::{Network, NetworkShape, Piece};
+use super::pass::{BackwardPass, ForwardPass, Residual, WeightsPass};
 use super::workspace::Workspace;
 use crate::kernels::cpu::adam::{Adam, Update};
 use crate::kernels::cpu::aligned::Aligned;
+use crate::kernels::cpu::cell::Cell;
+use crate::kernels::cpu::gru::Gru;
 use crate::kernels::cpu::level::Level;
+use crate::kernels::cpu::outer::scratch_len;
 use crate::kernels::cpu::tile::{MAX_VECTORS, Tile, gather};
 use rayon::prelude::*;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 /// The loss, without L2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +64,11 @@ pub struct TrainStep {
     loss: Loss,
     /// The optimiser's settings, free to change between steps.
     pub adam: Adam,
+    pieces: Vec<Piece>,
     shares: Vec<Share>,
-    workspaces: Vec<Mutex<Workspace>>,
+    workspaces: Vec<RwLock<Workspace>>,
+    /// Of each thread, for the products that give the weights' gradients.
+    scratch: Vec<Mutex<Aligned>>,
 }
 
 /// The most shares of a batch: what so many threads can work on at once. Fixed, so that the result
@@ -90,14 +96,16 @@ impl TrainStep {
             mean: vec![0.0; weights.len()],
             square: vec![0.0; weights.len()],
             steps: 0,
-            network,
             weights,
             past_steps,
             future_steps,
             loss,
             adam,
+            pieces: network.shape.pieces(),
             shares: Vec::new(),
             workspaces: Vec::new(),
+            scratch: Vec::new(),
+            network,
         }
     }
 
@@ -146,25 +154,51 @@ impl TrainStep {
             self.gradient.fill(0.0);
             return 0.0;
         }
-        let tiles = Tile::number(batch.len(), self.network.level.lanes());
-        let tiles_per_share = tiles.div_ceil(MAX_SHARES);
-        let num_shares = tiles.div_ceil(tiles_per_share);
-        self.reserve(num_shares);
-
+        let lanes = self.network.level.lanes();
         let values = self.future_steps * self.network.shape.outputs;
         let factor = self.loss.factor(batch.len(), values);
-        let workspaces = &self.workspaces;
-        let network = &self.network;
+        let pass = Pass { windows, batch, factor, tiles: Tile::number(batch.len(), lanes) };
+        let squares = if self.activations(pass.tiles) < pass.tiles * self.weights.len() {
+            self.gradient_by_pieces(pass)
+        } else {
+            self.gradient_by_tiles(pass)
+        };
+        factor * squares
+    }
+
+    /// Tile by tile, from the data to a gradient of its own; then the sum of these. The activations
+    /// of a tile stay in the cache of the core that computes it.
+    fn gradient_by_tiles(&mut self, pass: Pass<'_>) -> f64 {
+        let tiles_per_share = pass.tiles.div_ceil(MAX_SHARES);
+        let num_shares = pass.tiles.div_ceil(tiles_per_share);
+        self.reserve(rayon::current_num_threads());
+        while self.shares.len() < num_shares {
+            self.shares.push(Share { gradient: Aligned::zeros(self.weights.len()), squares: 0.0 });
+        }
+        let TrainStep { network, pieces, workspaces, scratch, .. } = self;
+        let (pieces, workspaces, scratch) = (&*pieces, &*workspaces, &*scratch);
         let shares = self.shares[..num_shares].par_iter_mut().enumerate();
         shares.with_max_len(1).for_each(|(i, share)| {
-            let work = &mut *own_workspace(workspaces);
+            let thread = rayon::current_thread_index().unwrap_or(0);
+            // A panic in another tile is passed on by rayon; the buffers are overwritten anyway.
+            let mut work = workspaces[thread].write().unwrap_or_else(PoisonError::into_inner);
+            let mut scratch = scratch[thread].lock().unwrap_or_else(PoisonError::into_inner);
             share.gradient.fill(0.0);
             share.squares = 0.0;
             let first = i * tiles_per_share;
-            for tile in first..tiles.min(first + tiles_per_share) {
-                let tile = Tile::of(batch.len(), network.level.lanes(), tile);
-                share.squares +=
-                    network.train_tile(windows, batch, tile, factor, work, &mut share.gradient);
+            for tile in first..pass.tiles.min(first + tiles_per_share) {
+                share.squares += network.pass_tile(pass, tile, &mut work);
+                let vectors = pass.tile(tile, network).vectors;
+                for Piece { place, weights } in pieces {
+                    network.level.run(WeightsPass {
+                        network,
+                        work: &work,
+                        vectors,
+                        place,
+                        gradient: &mut share.gradient[weights.clone()],
+                        scratch: &mut scratch,
+                    });
+                }
             }
         });
 
@@ -178,7 +212,47 @@ impl TrainStep {
             }
         };
         self.gradient.par_chunks_mut(CHUNK).enumerate().for_each(sum);
-        factor * shares.iter().map(|share| share.squares).sum::<f64>()
+        shares.iter().map(|share| share.squares).sum::<f64>()
+    }
+
+    /// First all tiles, from the data to the gradients of the gates, which are kept; then piece by
+    /// piece the gradient of the weights, each summed over all tiles. For large layers, where the
+    /// gradient of one tile would not stay in any cache.
+    fn gradient_by_pieces(&mut self, pass: Pass<'_>) -> f64 {
+        self.reserve(pass.tiles.max(rayon::current_num_threads()));
+        let TrainStep { network, pieces, workspaces, scratch, .. } = self;
+        let (network, scratch) = (&*network, &*scratch);
+        let tiles = workspaces[..pass.tiles].par_iter_mut().enumerate();
+        tiles.with_max_len(1).for_each(|(i, work)| {
+            let work = work.get_mut().unwrap_or_else(PoisonError::into_inner);
+            work.squares = network.pass_tile(pass, i, work);
+        });
+        let workspaces = &workspaces[..pass.tiles];
+        by_pieces(pieces, &mut self.gradient, &|piece, gradient| {
+            let thread = rayon::current_thread_index().unwrap_or(0);
+            let mut scratch = scratch[thread].lock().unwrap_or_else(PoisonError::into_inner);
+            gradient.fill(0.0);
+            for (i, work) in workspaces.iter().enumerate() {
+                network.level.run(WeightsPass {
+                    network,
+                    work: &work.read().unwrap_or_else(PoisonError::into_inner),
+                    vectors: pass.tile(i, network).vectors,
+                    place: &piece.place,
+                    gradient,
+                    scratch: &mut scratch,
+                });
+            }
+        });
+        let squares = workspaces.iter().map(|work| work.read().map_or(0.0, |work| work.squares));
+        squares.sum()
+    }
+
+    /// Floats that so many tiles keep between the passes.
+    fn activations(&self, tiles: usize) -> usize {
+        let NetworkShape { hidden, .. } = &self.network.shape;
+        let steps = self.past_steps + self.future_steps;
+        let rows = hidden.iter().map(|hidden| (Gru::SAVED + 1) * hidden).sum::<usize>();
+        tiles * steps * rows * self.network.level.lanes() * MAX_VECTORS
     }
 
     /// Adam with the gradient as it is.
@@ -194,35 +268,65 @@ impl TrainStep {
         self.network.set_weights(&self.weights);
     }
 
-    /// Makes room for so many shares, and a workspace for each thread.
-    fn reserve(&mut self, shares: usize) {
-        while self.shares.len() < shares {
-            self.shares.push(Share { gradient: Aligned::zeros(self.weights.len()), squares: 0.0 });
-        }
-        while self.workspaces.len() < rayon::current_num_threads() {
-            self.workspaces.push(Mutex::new(Workspace::new(
+    /// Makes room for so many tiles at once, and for the scratch memory of all threads.
+    fn reserve(&mut self, workspaces: usize) {
+        let NetworkShape { hidden, features, .. } = &self.network.shape;
+        let width = self.network.level.lanes() * MAX_VECTORS;
+        while self.workspaces.len() < workspaces {
+            self.workspaces.push(RwLock::new(Workspace::new(
                 &self.network.shape,
                 self.past_steps,
                 self.future_steps,
-                self.network.level.lanes() * MAX_VECTORS,
+                width,
                 true,
             )));
+        }
+        let rows = hidden.iter().copied().max().unwrap_or(0).max(*features);
+        let scratch = scratch_len(rows, self.past_steps.max(self.future_steps), width);
+        let scratch = || Mutex::new(Aligned::zeros(scratch));
+        self.scratch.resize_with(self.scratch.len().max(rayon::current_num_threads()), scratch);
+    }
+}
+
+/// What all tiles of a step have in common.
+#[derive(Clone, Copy)]
+struct Pass<'a> {
+    windows: Windows<'a>,
+    batch: &'a [usize],
+    /// The loss as a multiple of the summed squared error.
+    factor: f64,
+    tiles: usize,
+}
+
+impl Pass<'_> {
+    fn tile(&self, index: usize, network: &Network) -> Tile {
+        Tile::of(self.batch.len(), network.level.lanes(), index)
+    }
+}
+
+/// Calls `each` with every piece and its part of the gradient, on all threads.
+fn by_pieces<F>(pieces: &[Piece], gradient: &mut [f32], each: &F)
+where
+    F: Fn(&Piece, &mut [f32]) + Sync,
+{
+    match pieces {
+        [] => {}
+        [piece] => each(piece, gradient),
+        _ => {
+            let (left, right) = pieces.split_at(pieces.len() / 2);
+            let middle = right[0].weights.start - left[0].weights.start;
+            let (of_left, of_right) = gradient.split_at_mut(middle);
+            rayon::join(|| by_pieces(left, of_left, each), || by_pieces(right, of_right, each));
         }
     }
 }
 
 impl Network {
-    /// Forward, loss and backward of one tile: returns the sum of squared errors and adds the
-    /// gradient of `factor` times that sum.
-    fn train_tile(
-        &self,
-        windows: Windows<'_>,
-        batch: &[usize],
-        tile: Tile,
-        factor: f64,
-        work: &mut Workspace,
-        gradient: &mut [f32],
-    ) -> f64 {
+    /// Forward, loss and backward of one tile, to the gradients of the gates: returns the sum of
+    /// squared errors.
+    fn pass_tile(&self, pass: Pass<'_>, tile: usize, work: &mut Workspace) -> f64 {
+        let Pass { windows, batch, factor, .. } = pass;
+        let tile = pass.tile(tile, self);
         let past_len = work.past_steps * self.shape.features;
         let future_len = work.future_steps * self.shape.outputs;
         let (vectors, width) = (tile.vectors, tile.vectors * self.level.lanes());
@@ -241,14 +345,7 @@ impl Network {
             count: tile.count,
             scale: (2.0 * factor) as f32,
         });
-        self.level.run(BackwardPass { network: self, work, vectors, gradient });
+        self.level.run(BackwardPass { network: self, work, vectors });
         squares
     }
-}
-
-/// The workspace of the thread that asks: always the same, so that it stays in that core's cache.
-fn own_workspace(workspaces: &[Mutex<Workspace>]) -> MutexGuard<'_, Workspace> {
-    let own = rayon::current_thread_index().unwrap_or(0) % workspaces.len();
-    // A panic in another tile is passed on by rayon; the buffers are overwritten in any case.
-    workspaces[own].lock().unwrap_or_else(PoisonError::into_inner)
 }

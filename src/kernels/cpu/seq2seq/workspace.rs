@@ -5,7 +5,6 @@ use crate::kernels::cpu::aligned::Aligned;
 use crate::kernels::cpu::cell::Cell;
 use crate::kernels::cpu::gru::Gru;
 use crate::kernels::cpu::layer::Shape;
-use crate::kernels::cpu::outer::scratch_len;
 
 /// Buffers for the passes of one tile, of any width up to the one they were made for.
 ///
@@ -24,6 +23,8 @@ pub(super) struct Workspace {
     pub(super) encoder: Vec<LayerBuffers>,
     pub(super) decoder: Vec<LayerBuffers>,
     pub(super) gradients: Option<GradientBuffers>,
+    /// The sum of squared errors.
+    pub(super) squares: f64,
 }
 
 /// What a layer keeps over time.
@@ -47,8 +48,6 @@ pub(super) struct GradientBuffers {
     pub(super) context: Aligned,
     /// (GATES·H, W): the gates' gradients of the decoder's first layer, summed over time.
     pub(super) summed: Aligned,
-    /// For the products that give the weights' gradients.
-    pub(super) scratch: Aligned,
 }
 
 impl LayerBuffers {
@@ -85,8 +84,6 @@ impl Workspace {
             layers.map(|shape| LayerBuffers::new(shape, steps, width)).collect()
         };
         let widest = shape.hidden.iter().copied().max().unwrap_or(0);
-        let steps = past_steps.max(future_steps);
-        let rows = widest.max(shape.features);
         let stream = past_steps.max(future_steps) * widest * width;
         Workspace {
             past_steps,
@@ -96,11 +93,11 @@ impl Workspace {
             output: Aligned::zeros(future_steps * shape.outputs * width),
             encoder: layers(shape.encoder(), past_steps),
             decoder: layers(shape.decoder(), future_steps),
+            squares: 0.0,
             gradients: backward.then(|| GradientBuffers {
                 streams: [Aligned::zeros(stream), Aligned::zeros(stream)],
                 carry: shape.hidden.iter().map(|units| Aligned::zeros(units * width)).collect(),
                 context: Aligned::zeros(shape.top() * width),
-                scratch: Aligned::zeros(scratch_len(rows, steps, width)),
                 summed: Aligned::zeros(Gru::GATES * shape.hidden[0] * width),
             }),
         }

@@ -1,0 +1,104 @@
+//! The configurations that training is timed on, those of the crate's speed targets.
+
+use seq2seq::kernels::DecoderInput::{self, RepeatLast, Zeros};
+use seq2seq::kernels::cpu::adam::Adam;
+use seq2seq::kernels::cpu::level::Level;
+use seq2seq::kernels::cpu::seq2seq::{Loss, NetworkShape, TrainStep, Windows};
+
+/// An encoder-decoder and the batch that it is trained on. The future has the past's features and
+/// as many steps.
+pub(crate) struct Configuration {
+    pub(crate) name: &'static str,
+    pub(crate) batch: usize,
+    pub(crate) steps: usize,
+    pub(crate) features: usize,
+    pub(crate) hidden: &'static [usize],
+    pub(crate) decoder_input: DecoderInput,
+}
+
+pub(crate) const CONFIGURATIONS: [Configuration; 6] = [
+    configuration("e1", 100, 10, 2, &[12; 2], RepeatLast),
+    configuration("keras", 512, 15, 1, &[35; 2], Zeros),
+    configuration("e2", 50, 15, 1, &[35; 2], RepeatLast),
+    configuration("e3", 100, 30, 1, &[100; 2], RepeatLast),
+    configuration("btc", 100, 40, 2, &[64; 2], RepeatLast),
+    configuration("e2big", 50, 15, 1, &[500; 3], RepeatLast),
+];
+
+const fn configuration(
+    name: &'static str,
+    batch: usize,
+    steps: usize,
+    features: usize,
+    hidden: &'static [usize],
+    decoder_input: DecoderInput,
+) -> Configuration {
+    Configuration { name, batch, steps, features, hidden, decoder_input }
+}
+
+/// Series of the data set that batches are drawn from.
+const SERIES: usize = 1000;
+
+impl Configuration {
+    pub(crate) fn named(name: &str) -> Option<&'static Configuration> {
+        CONFIGURATIONS.iter().find(|configuration| configuration.name == name)
+    }
+
+    pub(crate) fn shape(&self) -> NetworkShape {
+        NetworkShape {
+            features: self.features,
+            outputs: self.features,
+            hidden: self.hidden.to_vec(),
+            decoder_input: self.decoder_input,
+        }
+    }
+
+    /// A fused step after another, on other windows each time.
+    pub(crate) fn trainer(&self) -> impl FnMut() -> f64 + Send + use<> {
+        let shape = self.shape();
+        let scale = 1.0 / (self.hidden[0] as f32).sqrt();
+        let weights = wave(shape.num_weights()).map(|w| w * scale).collect();
+        let adam = Adam { weight_decay: 1e-4, ..Adam::default() };
+        let (steps, loss) = (self.steps, Loss::HalfSum);
+        let mut step = TrainStep::new(shape, weights, steps, steps, loss, adam, Level::best());
+        let past: Vec<f32> = wave(SERIES * self.steps * self.features).collect();
+        let future: Vec<f32> = past.iter().map(|x| 0.5 * x).collect();
+        let (batch, mut first) = (self.batch, 0);
+        move || {
+            // 7 and the number of series have no common factor: every series gets its turn.
+            let batch: Vec<usize> = (first..first + batch).map(|i| i * 7 % SERIES).collect();
+            first += batch.len();
+            step.train(Windows { past: &past, future: &future }, &batch)
+        }
+    }
+
+    /// Multiply-adds of a step: the forward pass and twice as many backward, less the products
+    /// that are not needed. The gradient of the data is not, a zero input has no product at all,
+    /// and that of a repeated input is computed once.
+    pub(crate) fn multiply_adds(&self) -> f64 {
+        let steps = self.steps as f64;
+        let top = self.hidden[self.hidden.len() - 1];
+        let mut sum = 3.0 * steps * (top * self.features) as f64;
+        for decoder in [false, true] {
+            let mut input = if decoder { top } else { self.features };
+            for (l, &hidden) in self.hidden.iter().enumerate() {
+                let recurrent = (3 * hidden * hidden) as f64;
+                let projection = (3 * hidden * input) as f64;
+                sum += 3.0 * steps * recurrent;
+                sum += match (l, decoder, self.decoder_input) {
+                    (0, false, _) => 2.0 * steps * projection,
+                    (0, true, Zeros) => 0.0,
+                    (0, true, RepeatLast) => 3.0 * projection,
+                    _ => 3.0 * steps * projection,
+                };
+                input = hidden;
+            }
+        }
+        sum * self.batch as f64
+    }
+}
+
+/// So many numbers between −1 and 1 that do not repeat.
+pub(crate) fn wave(length: usize) -> impl Iterator<Item = f32> {
+    (0..length).map(|i| (i as f32 * 0.7 + (i / 97) as f32).sin())
+}

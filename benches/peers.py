@@ -1,0 +1,263 @@
+#!/usr/bin/env python3
+"""Times whole training steps of this crate, PyTorch, Keras and JAX, and prints one Markdown table.
+
+    cargo build --release --example time_step
+    python3 benches/peers.py [--threads 2] [--seconds 2] [--rounds 4] [NAME ...]
+
+A step is forward, loss, backward and Adam with L2, on data that lies ready: the same
+configurations, read from `time_step`. The contestants take turns, `rounds` times for `seconds`
+each, so that what else the machine does falls on all of them. The smallest time of a step is what
+the code costs; the median tells how disturbed the run was. Ratios are of smallest times. The share
+is that of the multiply-adds a second that all threads reach on registers alone, measured between
+the turns.
+
+Run it on a quiet machine: PyTorch's threads wait for each other after every operation, so that one
+that is held up elsewhere costs it tens of milliseconds; this would flatter the crate. PyTorch is
+timed eagerly and compiled; what is not installed, or fails, is said and left out.
+"""
+
+import argparse
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+
+L2 = 1e-4
+RATE = 1e-3
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def product(binary, *arguments):
+    command = [binary, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+class Configuration:
+    def __init__(self, line):
+        self.name, batch, steps, features, hidden, decoder_input, multiply_adds = line.split()
+        self.batch, self.steps, self.features = int(batch), int(steps), int(features)
+        self.hidden = [int(size) for size in hidden.split(",")]
+        self.repeat = decoder_input == "RepeatLast"
+        self.multiply_adds = float(multiply_adds)
+
+
+def torch_step(c, compiled):
+    import torch
+
+    layers, size = len(c.hidden), c.hidden[0]
+    encoder = torch.nn.GRU(c.features, size, layers, batch_first=True)
+    decoder = torch.nn.GRU(size if c.repeat else c.features, size, layers, batch_first=True)
+    dense = torch.nn.Linear(size, c.features)
+    modules = torch.nn.ModuleList([encoder, decoder, dense])
+    adam = torch.optim.Adam(modules.parameters(), RATE, eps=1e-7, weight_decay=L2)
+    x, y = (torch.randn(c.batch, c.steps, c.features) for _ in range(2))
+    zeros = torch.zeros(c.batch, c.steps, c.features)
+
+    def loss():
+        out, state = encoder(x)
+        inputs = out[:, -1:].expand(-1, c.steps, -1) if c.repeat else zeros
+        out, _ = decoder(inputs, state)
+        return (dense(out) - y).square().sum() / (2 * c.batch)
+
+    if compiled:
+        loss = torch.compile(loss)
+
+    def step():
+        adam.zero_grad()
+        loss().backward()
+        adam.step()
+
+    return step
+
+
+def keras_step(c):
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    import keras
+    import numpy as np
+
+    x = past = keras.Input((c.steps, c.features))
+    states = []
+    for size in c.hidden:
+        x, state = keras.layers.GRU(size, return_sequences=True, return_state=True)(x)
+        states.append(state)
+    x = keras.layers.RepeatVector(c.steps)(states[-1]) if c.repeat else keras.ops.zeros_like(past)
+    for size, state in zip(c.hidden, states):
+        x = keras.layers.GRU(size, return_sequences=True)(x, initial_state=state)
+    model = keras.Model(past, keras.layers.Dense(c.features)(x))
+    # An L2 regulariser in the loss is what weight_decay is in PyTorch's Adam.
+    for layer in model.layers:
+        for name in ("kernel_regularizer", "recurrent_regularizer", "bias_regularizer"):
+            target = getattr(layer, "cell", layer)
+            if hasattr(target, name):
+                setattr(target, name, keras.regularizers.L2(L2 / 2))
+    model.compile(optimizer=keras.optimizers.Adam(RATE, epsilon=1e-7), loss="mse")
+    x, y = (np.random.randn(c.batch, c.steps, c.features).astype("f") for _ in range(2))
+    return lambda: model.train_on_batch(x, y)
+
+
+def jax_step(c):
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    def gru_weights(inputs, hidden):
+        def matrix(*shape):
+            return jnp.asarray(np.random.uniform(-0.1, 0.1, shape), jnp.float32)
+
+        rows = 3 * hidden
+        return matrix(inputs, rows), matrix(hidden, rows), matrix(rows), matrix(rows)
+
+    def gru(weights, x, h):  # x: (T, B, D)
+        w_ih, w_hh, b_ih, b_hh = weights
+        projected = x @ w_ih + b_ih
+
+        def cell(h, gates):
+            i_r, i_z, i_n = jnp.split(gates, 3, -1)
+            h_r, h_z, h_n = jnp.split(h @ w_hh + b_hh, 3, -1)
+            r, z = jax.nn.sigmoid(i_r + h_r), jax.nn.sigmoid(i_z + h_z)
+            n = jnp.tanh(i_n + r * h_n)
+            h = (1 - z) * n + z * h
+            return h, h
+
+        return jax.lax.scan(cell, h, projected)
+
+    sizes = [c.features, *c.hidden]
+    first = c.hidden[-1] if c.repeat else c.features
+    weights = (
+        [gru_weights(i, h) for i, h in zip(sizes, c.hidden)],
+        [gru_weights(i, h) for i, h in zip([first, *c.hidden], c.hidden)],
+        (jnp.full((c.hidden[-1], c.features), 0.1), jnp.zeros(c.features)),
+    )
+
+    def loss(weights, x, y):
+        encoder, decoder, (w, b) = weights
+        states = []
+        for layer, size in zip(encoder, c.hidden):
+            state, x = gru(layer, x, jnp.zeros((c.batch, size)))
+            states.append(state)
+        if c.repeat:
+            x = jnp.broadcast_to(x[-1], (c.steps, *x[-1].shape))
+        else:
+            x = jnp.zeros_like(y)
+        for layer, state in zip(decoder, states):
+            _, x = gru(layer, x, state)
+        return jnp.square(x @ w + b - y).sum() / (2 * c.batch)
+
+    @jax.jit
+    def update(weights, mean, square, t, x, y):
+        value, gradient = jax.value_and_grad(loss)(weights, x, y)
+        tree = jax.tree_util.tree_map
+        gradient = tree(lambda g, w: g + L2 * w, gradient, weights)
+        mean = tree(lambda m, g: 0.9 * m + 0.1 * g, mean, gradient)
+        square = tree(lambda v, g: 0.999 * v + 0.001 * g * g, square, gradient)
+        c_1, c_2 = 1 - 0.9**t, 1 - 0.999**t
+        step = lambda w, m, v: w - RATE / c_1 * m / (jnp.sqrt(v / c_2) + 1e-7)
+        return value, tree(step, weights, mean, square), mean, square
+
+    zeros = jax.tree_util.tree_map(jnp.zeros_like, weights)
+    state = [weights, zeros, zeros, 0.0]
+    shape = (c.steps, c.batch, c.features)
+    x, y = (jnp.asarray(np.random.randn(*shape), jnp.float32) for _ in range(2))
+
+    def step():
+        state[3] += 1
+        value, *state[:3] = update(*state, x, y)
+        value.block_until_ready()
+
+    return step
+
+
+PEERS = {
+    "PyTorch": lambda c: torch_step(c, False),
+    "PyTorch compiled": lambda c: torch_step(c, True),
+    "Keras": keras_step,
+    "JAX": jax_step,
+}
+
+
+def times(step, seconds):
+    """Milliseconds of each step."""
+    found, end = [], time.perf_counter() + seconds
+    while not found or time.perf_counter() < end:
+        start = time.perf_counter()
+        step()
+        found.append((time.perf_counter() - start) * 1e3)
+    return found
+
+
+def prepare(c, peers):
+    """The step of each peer, after its first calls, which compile."""
+    steps = {}
+    for name in peers:
+        try:
+            step = PEERS[name](c)
+            for _ in range(3):
+                step()
+            steps[name] = step
+        except ImportError as error:
+            print(f"{name}: not installed ({error.name})", file=sys.stderr)
+        except Exception as error:  # a peer that fails must not end the comparison
+            print(f"{name} on {c.name}: {type(error).__name__}: {error}"[:300], file=sys.stderr)
+    return steps
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--binary", default=ROOT / "target/release/examples/time_step")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=2.0, help="a turn")
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--peers", default=",".join(PEERS), help="which, with commas between")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="configurations; all if none")
+    a = parser.parse_args()
+
+    for variable in ("RAYON_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[variable] = str(a.threads)
+    # JAX has no setting for it: its threads are as many as the cores that the process may use.
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: a.threads])
+    try:
+        import torch
+
+        torch.set_num_threads(a.threads)
+    except ImportError:
+        pass
+
+    configurations = [Configuration(line) for line in product(a.binary).splitlines()]
+    peers = a.peers.split(",")
+    if os.getloadavg()[0] > 0.5:
+        print("The machine is busy: the peers' times are too long.", file=sys.stderr)
+    print(f"Milliseconds of a training step, smallest (median), {a.threads} threads, load "
+          f"{os.getloadavg()[0]:.1f} at the start.\n")
+    print("| | this crate | share of peak |", " | ".join(f"{p} | ratio" for p in peers), "|")
+    print("|---" * (3 + 2 * len(peers)) + "|")
+    for c in configurations:
+        if a.names and c.name not in a.names:
+            continue
+        steps = prepare(c, peers)
+        ours, theirs, peak = [], {name: [] for name in steps}, 0.0
+        repetitions = 3
+        for _ in range(a.rounds):
+            peak = max(peak, float(product(a.binary, "peak", 0.1)))
+            new = [float(line) for line in product(a.binary, c.name, repetitions).split()]
+            ours += new
+            repetitions = max(3, int(a.seconds * 1e3 / min(ours)))
+            for name, step in steps.items():
+                theirs[name] += times(step, a.seconds)
+        best = min(ours)
+        cells = [c.name, f"{best:.3f} ({statistics.median(ours):.3f})"]
+        cells.append(f"{c.multiply_adds / best * 1e3 / peak:.0%}")
+        for name in peers:
+            if name in theirs:
+                found = theirs[name]
+                cells.append(f"{min(found):.2f} ({statistics.median(found):.2f})")
+                cells.append(f"{min(found) / best:.1f}")
+            else:
+                cells += ["–", "–"]
+        print("|", " | ".join(cells), "|", flush=True)
+
+
+if __name__ == "__main__":
+    main()
