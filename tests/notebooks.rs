@@ -134,21 +134,21 @@ fn an_edited_hyperparameter_runs() {
 #[test]
 fn two_kernels_at_once_and_tensors_keep_their_numbers_across_cells() {
     let _turn = turn();
-    let (expected, [model, training]) = here_and_as_cells!(
+    // The weights come first in their cell, and the activations in theirs: where each cell counts
+    // from 0, these numbers meet.
+    let (expected, [model, by_hand, by_fit]) = here_and_as_cells!(
         {
-            let data = sine_cosine(SineCosine { series: 200, ..Default::default() }).unwrap();
-            let (train, validation) = data.split(0.15).unwrap();
-            let hyperparameters = Hyperparameters { epochs: 2, ..Default::default() };
-            let mut model = Seq2Seq::stacked(data.features(), &hyperparameters).unwrap();
-
             let dev = Cpu::default();
             let values = vec![0.1, -0.2, 0.3, 0.4, 0.5, -0.6];
             let mut weight: Tensor<(usize, usize), f32, Cpu> = dev.tensor_from_vec(values, (3, 2));
             let mut bias: Tensor<(usize,), f32, Cpu> = dev.tensor_from_vec(vec![0.1, 0.2], (2,));
+
+            let data = sine_cosine(SineCosine { series: 200, ..Default::default() }).unwrap();
+            let (train, validation) = data.split(0.15).unwrap();
+            let hyperparameters = Hyperparameters { epochs: 2, ..Default::default() };
+            let mut model = Seq2Seq::stacked(data.features(), &hyperparameters).unwrap();
         }
         {
-            let history = fit(&mut model, &train, &validation, &hyperparameters).unwrap();
-
             for step in 0..3 {
                 let values = (0..12).map(|i| (i + step) as f32 / 10.0).collect();
                 let x: Tensor<(usize, usize), f32, Cpu> = dev.tensor_from_vec(values, (4, 3));
@@ -160,15 +160,19 @@ fn two_kernels_at_once_and_tensors_keep_their_numbers_across_cells() {
             }
             let learnt: Vec<f32> = [weight.as_vec(), bias.as_vec()].concat();
         }
-        (history.last().validation_mse, learnt)
+        {
+            let history = fit(&mut model, &train, &validation, &hyperparameters).unwrap();
+        }
+        => (learnt, history.last().validation_mse)
     );
     let trap = temporary(
         "id_trap",
         &[
             "use seq2seq::dfdx::prelude::*;\nuse seq2seq::prelude::*;",
             model,
-            training,
-            "println!(\"{:?}\", (history.last().validation_mse, learnt));",
+            by_hand,
+            by_fit,
+            "println!(\"{:?}\", (learnt, history.last().validation_mse));",
         ],
     );
     let failing = temporary("first_failure", &["let a = 1;", "let b = a + c;", "panic!(\"2\");"]);
@@ -180,7 +184,7 @@ fn two_kernels_at_once_and_tensors_keep_their_numbers_across_cells() {
 
     expect_success(&trap_output);
     let notebook = read(&trap);
-    let printed = text(&cells(&notebook)[4]["outputs"][0]["text"]);
+    let printed = text(&cells(&notebook)[5]["outputs"][0]["text"]);
     assert_eq!(printed.trim(), format!("{expected:?}"));
 
     let message = expect_failure(&failing_output);
@@ -348,15 +352,14 @@ fn an_interrupted_set_up_is_completed_by_the_next() {
 
 // ---- help ------------------------------------------------------------------------------------
 
-/// Runs two blocks one after the other in this process, for a result, and gives the same code as the
-/// text of two cells.
+/// Runs blocks one after the other in this process, for a result, and gives the same code as the
+/// text of one cell a block.
 macro_rules! here_and_as_cells {
-    ({ $($first:tt)* } { $($second:tt)* } $result:expr) => {{
+    ($({ $($code:tt)* })* => $result:expr) => {{
         use dfdx::prelude::*;
         use seq2seq::prelude::*;
-        $($first)*
-        $($second)*
-        ($result, [stringify!($($first)*), stringify!($($second)*)])
+        $($($code)*)*
+        ($result, [$(stringify!($($code)*)),*])
     }};
 }
 use here_and_as_cells;

@@ -16,11 +16,12 @@ pub(crate) fn run(project: &Project, arguments: &[OsString]) -> Result<()> {
                 .with_context(|| format!("{text:?} is not a port: a number from 0 to 65535"))
         })
         .transpose()?;
-    if let Some(port) = port {
-        let host = value_of(arguments, &["--ip", "--ServerApp.ip"]);
-        ensure_free(host.as_deref().unwrap_or("localhost"), port)?;
-    }
+    let host = value_of(arguments, &["--ip", "--ServerApp.ip"]).unwrap_or("localhost".to_owned());
+    let ensure_port = || port.map_or(Ok(()), |port| ensure_free(&host, port));
+    // At once, and again after a set-up that can take minutes.
+    ensure_port()?;
     setup::ensure(project)?;
+    ensure_port()?;
 
     let mut lab = project.jupyter();
     lab.args(["-m", "jupyterlab"])

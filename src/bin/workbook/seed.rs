@@ -198,7 +198,10 @@ fn build(project: &Project, key: &Key, folder: &Path) -> Result<()> {
         .current_dir(folder)
         .status()
         .context("cannot run the launcher")?;
-    ensure!(status.success(), "the crate could not be compiled for the notebooks");
+    ensure!(
+        status.success(),
+        "the crate could not be compiled for the notebooks; `cargo build` shows more"
+    );
 
     let path = folder.join("key");
     fs::write(&path, &key.full)?;
