@@ -158,7 +158,8 @@ impl TrainStep {
         let values = self.future_steps * self.network.shape.outputs;
         let factor = self.loss.factor(batch.len(), values);
         let pass = Pass { windows, batch, factor, tiles: Tile::number(batch.len(), lanes) };
-        let squares = if self.activations(pass.tiles) < pass.tiles * self.weights.len() {
+        let gradients = pass.tiles.min(MAX_SHARES) * self.weights.len();
+        let squares = if self.activations(pass.tiles) < gradients {
             self.gradient_by_pieces(pass)
         } else {
             self.gradient_by_tiles(pass)
