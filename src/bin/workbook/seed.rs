@@ -46,7 +46,7 @@ drop(warm_up);
 
 /// What a seed is made from.
 struct Key {
-    /// Decides whether a seed of older sources is worth starting from.
+    /// The compiler and its settings: with others, nothing of an older seed is of use.
     base: String,
     /// Everything.
     full: String,
@@ -68,11 +68,12 @@ impl Key {
         for text in [RESTORE_LOCK, &dependency(project), PRELUDE] {
             sha.update(text);
         }
-        for name in ["Cargo.lock", ".cargo/config.toml"] {
-            let path = project.root.join(name);
-            sha.update(fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?);
-        }
+        let read = |name: &str| {
+            fs::read(project.root.join(name)).with_context(|| format!("cannot read {name}"))
+        };
+        sha.update(read(".cargo/config.toml")?);
         let base = hexadecimal(&sha.clone().finalize());
+        sha.update(read("Cargo.lock")?);
 
         let mut files = vec![project.root.join("Cargo.toml")];
         list_sources(&project.root.join("src"), &mut files)?;
@@ -147,8 +148,8 @@ pub(crate) fn environment(folder: &Path) -> [(&'static str, OsString); 3] {
 /// Builds the seed, unless it is there and made from the present sources. The caller holds the lock.
 ///
 /// It is built beside the old one, which it replaces when it is complete. An interrupted build is
-/// taken up where it stopped. When only the crate itself has changed, it starts from the old seed,
-/// so that the dependencies need not be compiled again.
+/// taken up where it stopped. With the same compiler it starts from the old seed, so that cargo
+/// compiles only what has changed.
 pub(crate) fn ensure(project: &Project) -> Result<()> {
     let key = Key::of(project)?;
     let seed = project.seed();
