@@ -61,13 +61,21 @@ pub type State<E = f32, D = Cpu, T = NoneTape> = Tensor<(usize, usize), E, D, T>
 pub mod prelude {
     pub use crate::data::{
         Dataset, NoisyTwoSines, NoisyWaves, RandomSines, SetScaler, SineCosine, TwoSines, Window,
-        WindowScaler, noisy_two_sines, noisy_waves, random_sines, sine_cosine, two_sines,
+        WindowScaler, denoising_two_sines, noisy_two_sines, noisy_waves, random_sines, sine_cosine, two_sines,
     };
-    pub use crate::evaluate::{Check, LeastSquares, mse, mse_of_feature, repeat_last};
-    pub use crate::layers::{Dense, Gru, Initializer};
-    pub use crate::model::{DecoderInput, Seq2Seq};
+    pub use crate::evaluate::{
+        Check, Fold, LeastSquares, RollingOrigin, Scores, mse, mse_by_feature, mse_by_series,
+        mse_by_step, mse_of_feature, repeat_last,
+    };
+    pub use crate::layers::{Attention, Dense, Gru, Initializer};
+    pub use crate::model::{
+        Autoregressive, AutoregressiveSettings, DecoderInput, Feeding, Seq2Seq,
+    };
     pub use crate::plot::{self, Picture};
-    pub use crate::train::{Adam, History, Hyperparameters, fit, fit_with};
+    pub use crate::train::{
+        Adam, History, Hyperparameters, Traced, fit, fit_at_every_step, fit_on_tape, fit_with,
+        predict_with,
+    };
     pub use crate::{Device, Error, Result, Sequence, State};
 
     pub use dfdx::shapes::HasShape;

@@ -94,6 +94,50 @@ impl Dataset {
         Ok(Self { past, future, past_steps, future_steps, features })
     }
 
+    /// Cuts one long series, `(T, D)`, into all of its windows, one from each step on: T − P − F + 1
+    /// of them, the last one included. The windows overlap, so split the series in time *before* it
+    /// is cut: otherwise both parts hold the same steps, and the validation part is no longer unseen.
+    ///
+    /// ```
+    /// use seq2seq::prelude::*;
+    ///
+    /// let data = Dataset::windows(&[0.0, 1.0, 2.0, 3.0, 4.0], 2, 1, 1)?;
+    /// assert_eq!(data.len(), 3);
+    /// assert_eq!(data.window(2)?, Window { past: vec![2.0, 3.0], future: vec![4.0] });
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when P, F or D is 0, [`Error::Shape`] when the number of values is not a
+    /// multiple of D, [`Error::Data`] when the series is shorter than one window or a value is not
+    /// finite.
+    pub fn windows(
+        series: &[f32],
+        past_steps: usize,
+        future_steps: usize,
+        features: usize,
+    ) -> Result<Self> {
+        if features == 0 {
+            return Err(Error::setting("features", features, "at least 1"));
+        }
+        let whole = series.len() / features * features;
+        check_size("the number of values (a multiple of the features)", whole, series.len())?;
+        let (p, f) = (past_steps * features, future_steps * features);
+        let (mut past, mut future) = (Vec::new(), Vec::new());
+        for start in (0..series.len()).step_by(features) {
+            let Some(window) = series.get(start..start + p + f) else { break };
+            past.extend(&window[..p]);
+            future.extend(&window[p..]);
+        }
+        if past.is_empty() && past_steps * future_steps > 0 {
+            return Err(Error::Data(format!(
+                "there is no window: {} steps are less than P + F = {past_steps} + {future_steps}",
+                series.len() / features
+            )));
+        }
+        Self::new(past, future, past_steps, future_steps, features)
+    }
+
     /// Number of series, n.
     #[allow(clippy::len_without_is_empty)] // a data set is never empty
     pub fn len(&self) -> usize {

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use crate::data::Dataset;
 use crate::error::{Error, Result, check_size};
 
@@ -14,9 +16,7 @@ use crate::error::{Error, Result, check_size};
 /// # Errors
 /// [`Error::Shape`] when `prediction` is not as large as the future of `data`.
 pub fn mse(prediction: &[f32], data: &Dataset) -> Result<f64> {
-    check_size("the number of predicted values", data.future().len(), prediction.len())?;
-    let squares = prediction.iter().zip(data.future());
-    Ok(mean(squares.map(|(p, y)| f64::from(p - y).powi(2))))
+    Ok(mean(pairs(prediction, data)?.map(squared)))
 }
 
 /// Mean squared error of one feature, over all series and steps. The source reports feature 0.
@@ -24,17 +24,134 @@ pub fn mse(prediction: &[f32], data: &Dataset) -> Result<f64> {
 /// # Errors
 /// [`Error::Shape`] as for [`mse`], [`Error::Setting`] when there is no such feature.
 pub fn mse_of_feature(prediction: &[f32], data: &Dataset, feature: usize) -> Result<f64> {
-    check_size("the number of predicted values", data.future().len(), prediction.len())?;
     let features = data.features();
     if feature >= features {
         let allowed = format!("below {features}, the number of features");
         return Err(Error::setting("feature", feature, allowed));
     }
-    let squares = prediction.iter().zip(data.future()).skip(feature).step_by(features);
-    Ok(mean(squares.map(|(p, y)| f64::from(p - y).powi(2))))
+    Ok(mean(pairs(prediction, data)?.skip(feature).step_by(features).map(squared)))
+}
+
+/// Mean squared error at each step of the horizon, `(F,)`: how the error grows with the distance.
+///
+/// # Errors
+/// [`Error::Shape`] as for [`mse`].
+pub fn mse_by_step(prediction: &[f32], data: &Dataset) -> Result<Vec<f64>> {
+    let (steps, features) = (data.future_steps(), data.features());
+    by_group(prediction, data, steps, |i| i / features % steps)
+}
+
+/// Mean squared error of each feature, `(D,)`.
+///
+/// # Errors
+/// [`Error::Shape`] as for [`mse`].
+pub fn mse_by_feature(prediction: &[f32], data: &Dataset) -> Result<Vec<f64>> {
+    let features = data.features();
+    by_group(prediction, data, features, |i| i % features)
+}
+
+/// Mean squared error of each series, `(n,)`: to find the ones that are predicted badly.
+///
+/// # Errors
+/// [`Error::Shape`] as for [`mse`].
+pub fn mse_by_series(prediction: &[f32], data: &Dataset) -> Result<Vec<f64>> {
+    let (_, size) = data.sizes();
+    by_group(prediction, data, data.len(), |i| i / size)
+}
+
+/// The common errors of one prediction, `(n, F, D)`, over all series, steps and features. With e
+/// the difference between the prediction ŷ and the future y:
+///
+/// | field | formula | unit |
+/// | --- | --- | --- |
+/// | `mse` | mean e² | that of the data, squared |
+/// | `rmse` | √(mean e²) | that of the data |
+/// | `mae` | mean \|e\| | that of the data |
+/// | `smape` | mean 2 \|e\| / (\|ŷ\| + \|y\|), where 0/0 counts as 0 | none, 0 to 2 |
+/// | `mase` | `mae` / mean \|x(t) − x(t−1)\| over all pasts | none; below 1: better over F steps than the naive forecast over one |
+///
+/// sMAPE is of little use where the data passes through zero, as sines do: there it nears 2 however
+/// small the error is. MASE: R. J. Hyndman and A. B. Koehler, *Another look at measures of forecast
+/// accuracy*, 2006.
+///
+/// ```
+/// use seq2seq::prelude::*;
+///
+/// let data = noisy_waves(NoisyWaves::default())?;
+/// println!("{}", Scores::of(&repeat_last(&data), &data)?);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scores {
+    /// Mean squared error.
+    pub mse: f64,
+    /// Root of the mean squared error.
+    pub rmse: f64,
+    /// Mean absolute error.
+    pub mae: f64,
+    /// Symmetric mean absolute percentage error, as a fraction.
+    pub smape: f64,
+    /// Mean absolute scaled error. Infinite or not a number when every past is constant or has only
+    /// one step.
+    pub mase: f64,
+}
+
+impl Scores {
+    /// Measures `prediction` against the future of `data`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] as for [`mse`].
+    pub fn of(prediction: &[f32], data: &Dataset) -> Result<Self> {
+        let mse = mse(prediction, data)?;
+        let mae = mean(pairs(prediction, data)?.map(|(p, y)| (p - y).abs()));
+        let smape = mean(pairs(prediction, data)?.map(|(p, y)| match p.abs() + y.abs() {
+            0.0 => 0.0,
+            size => 2.0 * (p - y).abs() / size,
+        }));
+        let features = data.features();
+        let moves = data.past().chunks(data.past_steps() * features).flat_map(|past| {
+            past.iter().zip(&past[features..]).map(|(a, b)| (f64::from(*b) - f64::from(*a)).abs())
+        });
+        Ok(Self { mse, rmse: mse.sqrt(), mae, smape, mase: mae / mean(moves) })
+    }
+}
+
+impl fmt::Display for Scores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { mse, rmse, mae, smape, mase } = self;
+        write!(f, "MSE {mse:.6}  RMSE {rmse:.5}  MAE {mae:.5}  sMAPE {smape:.4}  MASE {mase:.4}")
+    }
+}
+
+/// Predicted and true values side by side, in the order `(n, F, D)`.
+fn pairs<'a>(
+    prediction: &'a [f32],
+    data: &'a Dataset,
+) -> Result<impl Iterator<Item = (f64, f64)> + 'a> {
+    check_size("the number of predicted values", data.future().len(), prediction.len())?;
+    Ok(prediction.iter().zip(data.future()).map(|(&p, &y)| (f64::from(p), f64::from(y))))
+}
+
+/// The mean squared error of each of `groups`; `group` tells where value number i belongs.
+fn by_group(
+    prediction: &[f32],
+    data: &Dataset,
+    groups: usize,
+    group: impl Fn(usize) -> usize,
+) -> Result<Vec<f64>> {
+    let mut sums = vec![0.0; groups];
+    for (i, pair) in pairs(prediction, data)?.enumerate() {
+        sums[group(i)] += squared(pair);
+    }
+    let count = (data.future().len() / groups) as f64;
+    Ok(sums.into_iter().map(|sum| sum / count).collect())
+}
+
+fn squared((prediction, truth): (f64, f64)) -> f64 {
+    (prediction - truth).powi(2)
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> f64 {
-    let (sum, count) = values.fold((0.0, 0), |(sum, count), v| (sum + v, count + 1));
-    sum / f64::from(count)
+    let (sum, count) = values.fold((0.0, 0.0), |(sum, count), v| (sum + v, count + 1.0));
+    sum / count
 }

@@ -1,12 +1,12 @@
 use dfdx::shapes::{Axes2, Dtype, HasShape};
 use dfdx::tensor::{Cpu, Storage, Tape, Tensor};
-use dfdx::tensor_ops::{BroadcastTo, Device, PermuteTo, TryMatMul};
+use dfdx::tensor_ops::{BroadcastTo, Device, PermuteTo, ReshapeTo, TryMatMul};
 use std::fmt;
 
 use super::initializer::zeros;
 use super::{Initializer, Parameter, ParameterMut, Parameters};
-use crate::Sequence;
 use crate::error::{Error, Result, check_size};
+use crate::{Sequence, State};
 
 /// The same linear map at every step: y = x · Wᵀ + b (PyTorch's `nn.Linear`, Keras' `Dense`).
 ///
@@ -92,6 +92,16 @@ impl<E: Dtype, D: Device<E>> Dense<E, D> {
             self.outputs(),
         ));
         Ok(x.matmul(weight) + bias)
+    }
+
+    /// One step: `(B, inputs)` to `(B, outputs)`.
+    ///
+    /// # Errors
+    /// As [`Dense::forward`].
+    pub fn forward_step<T: Tape<E, D>>(&self, x: State<E, D, T>) -> Result<State<E, D, T>> {
+        let (batch, features) = *x.shape();
+        let y = self.forward(x.reshape_like(&(batch, 1, features)))?;
+        Ok(y.reshape_like(&(batch, self.outputs())))
     }
 }
 

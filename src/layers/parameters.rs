@@ -86,6 +86,24 @@ impl<E: Dtype, D: CopySlice<E>> ParameterMut<'_, E, D> {
     }
 }
 
+/// A network that a cell has put together: its weights are those of its parts, `0.…` and `1.…`.
+impl<E, D, A, B> Parameters<E, D> for (A, B)
+where
+    E: Dtype,
+    D: Storage<E>,
+    A: Parameters<E, D>,
+    B: Parameters<E, D>,
+{
+    fn parameters(&self) -> Vec<(String, Parameter<'_, E, D>)> {
+        prefixed("0", self.0.parameters()).chain(prefixed("1", self.1.parameters())).collect()
+    }
+
+    fn parameters_mut(&mut self) -> Vec<(String, ParameterMut<'_, E, D>)> {
+        let (a, b) = (self.0.parameters_mut(), self.1.parameters_mut());
+        prefixed("0", a).chain(prefixed("1", b)).collect()
+    }
+}
+
 /// Puts the name of a part before the names of its weights: `encoder.weight_ih_l0`.
 pub(crate) fn prefixed<P>(
     part: &str,

@@ -1,9 +1,11 @@
 //! Networks, put together from [`layers`](crate::layers).
 
+mod autoregressive;
 mod predictor;
 mod seq2seq;
 mod weights;
 
 pub use crate::kernels::DecoderInput;
+pub use autoregressive::{Autoregressive, AutoregressiveSettings, Feeding};
 pub use predictor::Predictor;
 pub use seq2seq::Seq2Seq;

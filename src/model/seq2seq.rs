@@ -1,6 +1,6 @@
 use dfdx::shapes::{Dtype, HasShape};
 use dfdx::tensor::{Cpu, PutTape, SplitTape, Storage, Tape};
-use dfdx::tensor_ops::Device;
+use dfdx::tensor_ops::{Device, ReshapeTo};
 use std::fmt;
 
 use crate::error::{Error, Result, check_size};
@@ -155,6 +155,53 @@ impl<E: Dtype, D: RecurrentDevice<E>> Seq2Seq<E, D> {
         future_steps: usize,
     ) -> Result<Sequence<E, D, T>> {
         self.run(past, future_steps, Gru::forward, D::repeat)
+    }
+
+    /// The first half: reads the past, `(B, P, D)`, and returns what the decoder gets of it, namely
+    /// the encoder's last output, `(B, H)`, with the tape, and the states of all layers, `(B, H)`
+    /// each.
+    ///
+    /// ```
+    /// use seq2seq::prelude::*;
+    ///
+    /// let model = Seq2Seq::stacked(1, &Hyperparameters::default())?;
+    /// let data = two_sines(TwoSines { series: 3, ..Default::default() })?;
+    /// let past: Sequence = data.past_tensor(&Cpu::default());
+    /// let (last, mut states) = model.encode(past)?;
+    /// let (first_step, next_states) = model.step(last.clone(), &states)?; // (3, 1)
+    /// states = next_states;
+    /// let (second_step, _) = model.step(last, &states)?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Seq2Seq::forward`].
+    pub fn encode<T: Tape<E, D>>(
+        &self,
+        past: Sequence<E, D, T>,
+    ) -> Result<(State<E, D, T>, Vec<State<E, D>>)> {
+        let (outputs, states) = self.encoder.forward(past, None)?;
+        let (_, tape) = outputs.split_tape();
+        // The last output is the last state of the top layer.
+        Ok((states[states.len() - 1].clone().put_tape(tape), states))
+    }
+
+    /// The second half, one step of it: from the decoder's input, `(B, K)`, and the states before,
+    /// the predicted step, `(B, D)`, with the tape, and the states after. K is what the decoder
+    /// reads: [`Seq2Seq::decoder`]`().inputs()`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the input or a state does not fit the decoder.
+    pub fn step<T: Tape<E, D>>(
+        &self,
+        input: State<E, D, T>,
+        states: &[State<E, D>],
+    ) -> Result<(State<E, D, T>, Vec<State<E, D>>)> {
+        let (batch, width) = *input.shape();
+        let input = input.reshape_like(&(batch, 1, width));
+        let (output, states) = self.decoder.forward(input, Some(states))?;
+        let predicted = self.dense.forward(output)?;
+        Ok((predicted.reshape_like(&(batch, self.dense.outputs())), states))
     }
 }
 

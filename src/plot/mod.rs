@@ -6,6 +6,7 @@
 
 mod diagram;
 mod heat_map;
+mod lines;
 mod losses;
 mod picture;
 mod series;
@@ -13,6 +14,7 @@ mod style;
 
 pub use diagram::encoder_decoder;
 pub use heat_map::heat_map;
+pub use lines::lines;
 pub use losses::losses;
 pub use picture::Picture;
 pub use series::{examples, predictions};

@@ -29,18 +29,12 @@ const SPACE_MB: u64 = 2000;
 /// beside it. So this one is put in place just before cargo asks for versions.
 const RESTORE_LOCK: &str = "!cp \"$EVCXR_CONFIG_DIR/Cargo.lock\" \"$EVCXR_TMPDIR/Cargo.lock\"";
 
-/// Runs last before a kernel answers. The first tensor and the first variable are slow, for the
-/// compiler and rust-analyzer read all that they need: better before the learner's first cell than
-/// in it. Nothing may be printed here (nobody reads it yet, and evcxr waits until somebody does), and
-/// nothing stays behind: the `use` ends with its block, and the variable is moved.
+/// Runs last before a kernel answers. The first variable takes seven seconds, for rust-analyzer reads
+/// all that it needs to tell its type: better before the learner's first cell than in it. Nothing may
+/// be printed here (nobody reads it yet, and evcxr waits until somebody does), and nothing stays
+/// behind: the variable is moved.
 const PRELUDE: &str = "\
-let warm_up = {
-    use seq2seq::dfdx::prelude::*;
-    let device: Cpu = Default::default();
-    let x: Tensor<(usize, usize), f32, Cpu> = device.zeros_like(&(2, 2));
-    let loss = x.leaky_trace().square().mean();
-    loss.backward()
-};
+let warm_up = String::new();
 drop(warm_up);
 ";
 

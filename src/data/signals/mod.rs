@@ -9,7 +9,7 @@ mod two_sines;
 pub use noisy_waves::{NoisyWaves, noisy_waves};
 pub use random_sines::{RandomSines, random_sines};
 pub use sine_cosine::{SineCosine, sine_cosine};
-pub use two_sines::{NoisyTwoSines, TwoSines, noisy_two_sines, two_sines};
+pub use two_sines::{NoisyTwoSines, TwoSines, denoising_two_sines, noisy_two_sines, two_sines};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;

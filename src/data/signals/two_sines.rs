@@ -103,6 +103,34 @@ impl Default for NoisyTwoSines {
 /// # Errors
 /// [`Error::Setting`](crate::Error::Setting) when the number of series or of steps is 0.
 pub fn noisy_two_sines(settings: NoisyTwoSines) -> Result<Dataset> {
+    let (noisy_past, clean) = add_noise(settings)?;
+    Ok(clean.with_values(noisy_past, clean.future().to_vec()))
+}
+
+/// The task of a denoising auto-encoder, on the signal of [`noisy_two_sines`]: the past is noisy, and
+/// what has to be found, in place of the future, is the same past without its noise. P steps are
+/// given and P are asked for; `future_steps` has no part in it.
+///
+/// ```
+/// use seq2seq::prelude::*;
+///
+/// let settings = NoisyTwoSines { series: 5, ..Default::default() };
+/// let (noisy, task) = (noisy_two_sines(settings)?, denoising_two_sines(settings)?);
+/// assert_eq!(noisy.past(), task.past());
+/// assert_eq!(task.future_steps(), 30);
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Setting`](crate::Error::Setting) when the number of series or of steps is 0.
+pub fn denoising_two_sines(settings: NoisyTwoSines) -> Result<Dataset> {
+    let (noisy_past, clean) = add_noise(settings)?;
+    let steps = settings.past_steps;
+    Dataset::new(noisy_past, clean.past().to_vec(), steps, steps, 1)
+}
+
+/// The noisy pasts, `(n, P, 1)`, and the series before the noise.
+fn add_noise(settings: NoisyTwoSines) -> Result<(Vec<f32>, Dataset)> {
     let NoisyTwoSines { series, past_steps, future_steps, seed } = settings;
     let mut rng = seeded(seed);
     let clean = generate(TwoSines { series, past_steps, future_steps, seed }, &mut rng)?;
@@ -111,6 +139,5 @@ pub fn noisy_two_sines(settings: NoisyTwoSines) -> Result<Dataset> {
         let noise: f64 = rng.sample(StandardNormal);
         (f64::from(value) + sigma * noise) as f32
     };
-    let past = clean.past().iter().map(&mut noisy).collect();
-    Ok(clean.with_values(past, clean.future().to_vec()))
+    Ok((clean.past().iter().map(&mut noisy).collect(), clean))
 }

@@ -1,0 +1,101 @@
+use plotters::coord::Shift;
+use plotters::prelude::*;
+
+use super::Picture;
+use super::picture::{Drawing, Drawn};
+use super::style::{
+    Entry, FUTURE, GRID, HEADER, INK, Marker, PAST, PREDICTION, VALIDATION, header, text,
+};
+use crate::error::{Error, Result};
+
+/// Colours of the lines, in their order; after the last the first again.
+const COLORS: [RGBColor; 4] = [PAST, PREDICTION, FUTURE, VALIDATION];
+
+/// Lines over a common axis, such as errors by forecast step: each has a label and its points
+/// (x, y). The y axis starts at 0 where no value is negative.
+///
+/// ```
+/// use seq2seq::prelude::*;
+///
+/// let (naive, trained) = ([(1.0, 0.1), (2.0, 0.3)], [(1.0, 0.05), (2.0, 0.1)]);
+/// let lines = [("repeat the last value", &naive[..]), ("network", &trained[..])];
+/// plot::lines("Error by step", "forecast step", "MSE", &lines)?;
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Data`] when there is no point or one is not finite, [`Error::Picture`] when drawing
+/// fails.
+pub fn lines(
+    title: &str,
+    x_name: &str,
+    y_name: &str,
+    lines: &[(&str, &[(f64, f64)])],
+) -> Result<Picture> {
+    let mut points = lines.iter().flat_map(|(_, points)| *points).copied();
+    if let Some((x, y)) = points.clone().find(|(x, y)| !(x.is_finite() && y.is_finite())) {
+        return Err(Error::Data(format!("the point ({x}, {y}) can not be drawn")));
+    }
+    let Some(first) = points.next() else {
+        return Err(Error::Data("there is no point to draw".into()));
+    };
+    let (mut x, mut y) = ((first.0, first.0), (first.1, first.1));
+    for point in points {
+        x = (x.0.min(point.0), x.1.max(point.0));
+        y = (y.0.min(point.1), y.1.max(point.1));
+    }
+    let names = (x_name, y_name);
+    Picture::new((860, 400), &Lines { title, names, lines, x: widen(x), y: from_zero(y) })
+}
+
+/// A little room on both sides.
+fn widen((low, high): (f64, f64)) -> (f64, f64) {
+    let room = ((high - low) * 0.03).max(low.abs() * 1e-6).max(1e-9);
+    (low - room, high + room)
+}
+
+fn from_zero((low, high): (f64, f64)) -> (f64, f64) {
+    let room = ((high - low.min(0.0)) * 0.06).max(1e-9);
+    (if low < 0.0 { low - room } else { 0.0 }, high + room)
+}
+
+struct Lines<'a> {
+    title: &'a str,
+    names: (&'a str, &'a str),
+    lines: &'a [(&'a str, &'a [(f64, f64)])],
+    x: (f64, f64),
+    y: (f64, f64),
+}
+
+impl Drawing for Lines<'_> {
+    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
+        let (top, chart) = area.split_vertically(HEADER);
+        let colored = || self.lines.iter().zip(COLORS.into_iter().cycle());
+        let entries: Vec<_> =
+            colored().map(|((label, _), color)| Entry::line(*label, color)).collect();
+        header(&top, self.title, &entries)?;
+
+        let mut chart = ChartBuilder::on(&chart)
+            .margin(14)
+            .x_label_area_size(44)
+            .y_label_area_size(76)
+            .build_cartesian_2d(self.x.0..self.x.1, self.y.0..self.y.1)?;
+        chart
+            .configure_mesh()
+            .x_desc(self.names.0)
+            .y_desc(self.names.1)
+            .x_labels(12)
+            .y_labels(6)
+            .axis_desc_style(text(16, INK))
+            .label_style(text(14, INK))
+            .bold_line_style(GRID)
+            .light_line_style(TRANSPARENT)
+            .draw()?;
+        for ((_, points), color) in colored() {
+            let line = LineSeries::new(points.iter().copied(), color.stroke_width(3));
+            chart.draw_series(line)?;
+            chart.draw_series(points.iter().map(|&at| Marker::Full.at(at, color)))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,245 @@
+use dfdx::shapes::HasShape;
+use dfdx::tensor::{AsArray, Cpu, Gradients, OwnedTape, SplitTape, Tensor, TensorFromVec, Trace};
+use dfdx::tensor_ops::Backward;
+use std::time::Instant;
+
+use super::{Adam, Epoch, History, Hyperparameters};
+use crate::Sequence;
+use crate::data::Dataset;
+use crate::error::{Error, Result, check_size};
+use crate::evaluate::{mse, mse_of_feature};
+use crate::layers::Parameters;
+
+/// A batch of series with a tape that records what is done to it.
+pub type Traced = Sequence<f32, Cpu, OwnedTape<f32, Cpu>>;
+
+/// Series that are predicted at once after an epoch.
+const CHUNK: usize = 1024;
+
+/// Trains any network that a cell has put together, on dfdx's tape: `forward` is its forward pass,
+/// from the past `(B, P, D)` to the prediction `(B, F, D)`. The loss is the mean squared error.
+/// Prints nothing.
+///
+/// Of the hyperparameters, the sizes and the validation fraction have done their work by now.
+/// [`fit`](super::fit) trains a [`Seq2Seq`](crate::model::Seq2Seq) faster, on fused kernels.
+///
+/// ```
+/// use seq2seq::prelude::*;
+///
+/// let dev = Cpu::default();
+/// let mut init = Initializer::new(42);
+/// let gru = Gru::new(1, &[8], &mut init, &dev)?;
+/// let dense = Dense::new(8, 1, &mut init, &dev)?;
+///
+/// let (train, validation) = noisy_waves(NoisyWaves { series: 200, ..Default::default() })?.split(0.2)?;
+/// let hyperparameters = Hyperparameters { epochs: 2, ..Default::default() };
+/// let mut model = (gru, dense);
+/// let history = fit_on_tape(&mut model, &train, &validation, &hyperparameters, |(gru, dense), past| {
+///     let (outputs, _) = gru.forward(past, None)?;
+///     let series = outputs.shape().0;
+///     let index = vec![49; series]; // the last of 50 steps
+///     let last = outputs.select(dev.tensor_from_vec(index, (series,)));
+///     Ok(dense.forward_step(last)?.reshape_like(&(series, 1, 1)))
+/// })?;
+/// assert_eq!(history.epochs().len(), 2);
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Setting`] when a hyperparameter is outside its range, [`Error::Shape`] when the parts do
+/// not fit each other or the prediction the future, [`Error::Data`] when the error stops being a
+/// number: the model then keeps the weights of the epoch before. And whatever `forward` returns.
+pub fn fit_on_tape<M: Parameters<f32, Cpu>>(
+    model: &mut M,
+    train: &Dataset,
+    validation: &Dataset,
+    hyperparameters: &Hyperparameters,
+    forward: impl Fn(&M, Traced) -> Result<Traced>,
+) -> Result<History> {
+    let mut network = Closure { model, forward };
+    run(&mut network, Target::Future, train, validation, hyperparameters)
+}
+
+/// As [`fit_on_tape`], for a network that predicts the next F steps **at every step** of the past:
+/// `forward` gives `(B, P, F·D)`, and the loss is taken at all P steps, which tells the network much
+/// more. What a forecast is, and what the [`History`] measures, is the prediction of the last step.
+///
+/// # Errors
+/// As [`fit_on_tape`].
+pub fn fit_at_every_step<M: Parameters<f32, Cpu>>(
+    model: &mut M,
+    train: &Dataset,
+    validation: &Dataset,
+    hyperparameters: &Hyperparameters,
+    forward: impl Fn(&M, Traced) -> Result<Traced>,
+) -> Result<History> {
+    let mut network = Closure { model, forward };
+    run(&mut network, Target::EveryStep, train, validation, hyperparameters)
+}
+
+/// What a network that [`fit_on_tape`] or [`fit_at_every_step`] has trained predicts for every
+/// series of `data`: `(n, F, D)`, row-major.
+///
+/// # Errors
+/// [`Error::Shape`] when the prediction has neither of the two shapes, and whatever `forward`
+/// returns.
+pub fn predict_with<M: Parameters<f32, Cpu>>(
+    model: &M,
+    data: &Dataset,
+    forward: impl Fn(&M, Traced) -> Result<Traced>,
+) -> Result<Vec<f32>> {
+    predict(&|past| forward(model, past), data)
+}
+
+/// The model and its forward pass, so that the loop below is compiled here and not in every cell.
+struct Closure<'a, M, F> {
+    model: &'a mut M,
+    forward: F,
+}
+
+trait Network {
+    fn forward(&self, past: Traced) -> Result<Traced>;
+    fn update(&mut self, adam: &mut Adam, gradients: Gradients<f32, Cpu>) -> Result<()>;
+    fn weights(&self) -> Vec<Vec<f32>>;
+    fn set_weights(&mut self, weights: &[Vec<f32>]);
+}
+
+impl<M: Parameters<f32, Cpu>, F: Fn(&M, Traced) -> Result<Traced>> Network for Closure<'_, M, F> {
+    fn forward(&self, past: Traced) -> Result<Traced> {
+        (self.forward)(self.model, past)
+    }
+
+    fn update(&mut self, adam: &mut Adam, gradients: Gradients<f32, Cpu>) -> Result<()> {
+        adam.update(self.model, gradients)
+    }
+
+    fn weights(&self) -> Vec<Vec<f32>> {
+        self.model.parameters().iter().map(|(_, parameter)| parameter.to_vec()).collect()
+    }
+
+    fn set_weights(&mut self, weights: &[Vec<f32>]) {
+        for ((_, mut parameter), values) in self.model.parameters_mut().into_iter().zip(weights) {
+            parameter.copy_from(values);
+        }
+    }
+}
+
+/// What a prediction is compared with.
+#[derive(Clone, Copy)]
+enum Target {
+    /// The future, `(B, F, D)`.
+    Future,
+    /// The F steps after every step of the past, `(B, P, F·D)`.
+    EveryStep,
+}
+
+impl Target {
+    fn of(self, data: &Dataset) -> Sequence {
+        let dev = Cpu::default();
+        match self {
+            Self::Future => data.future_tensor(&dev),
+            Self::EveryStep => {
+                let (past, future) = data.sizes();
+                let (n, d) = (data.len(), data.features());
+                let mut values = Vec::with_capacity(n * data.past_steps() * future);
+                for i in 0..n {
+                    let known = &data.past()[i * past..][..past];
+                    let series = [known, &data.future()[i * future..][..future]].concat();
+                    series.windows(future).step_by(d).skip(1).for_each(|next| values.extend(next));
+                }
+                dev.tensor_from_vec(values, (n, data.past_steps(), future))
+            }
+        }
+    }
+}
+
+fn run(
+    network: &mut dyn Network,
+    target: Target,
+    train: &Dataset,
+    validation: &Dataset,
+    hyperparameters: &Hyperparameters,
+) -> Result<History> {
+    hyperparameters.check()?;
+    for (what, expected, found) in [
+        ("the past steps of the validation part", train.past_steps(), validation.past_steps()),
+        ("the future steps of the validation part", train.future_steps(), validation.future_steps()),
+        ("the features of the validation part", train.features(), validation.features()),
+    ] {
+        check_size(what, expected, found)?;
+    }
+    let Hyperparameters { batch_size, seed, learning_rate, weight_decay, .. } = *hyperparameters;
+    let dev = Cpu::default();
+    let mut adam = Adam::new(learning_rate, weight_decay);
+    let mut epochs = Vec::with_capacity(hyperparameters.epochs);
+    for epoch in 1..=hyperparameters.epochs {
+        let start = Instant::now();
+        let before = network.weights();
+        let batches = train.batches(batch_size, seed, epoch)?;
+        let mut total = 0.0;
+        for batch in &batches {
+            let past: Sequence = batch.past_tensor(&dev);
+            let prediction = network.forward(past.leaky_traced())?;
+            let loss = squared_error(prediction, target.of(batch))?;
+            total += f64::from(loss.array());
+            network.update(&mut adam, loss.backward())?;
+        }
+        let train_prediction = predict(&|past| network.forward(past), train)?;
+        let validation_prediction = predict(&|past| network.forward(past), validation)?;
+        let result = Epoch {
+            loss: total / batches.len() as f64,
+            train_mse: mse_of_feature(&train_prediction, train, 0)?,
+            validation_mse: mse_of_feature(&validation_prediction, validation, 0)?,
+            train_mse_all: mse(&train_prediction, train)?,
+            validation_mse_all: mse(&validation_prediction, validation)?,
+            seconds: start.elapsed().as_secs_f64(),
+        };
+        if !(result.loss.is_finite() && result.train_mse_all.is_finite()) {
+            network.set_weights(&before);
+            return Err(Error::Data(format!(
+                "the loss is {} and the training MSE {} after epoch {epoch}: the training diverged; \
+                 smaller values in the data or a learning_rate below {learning_rate} may help",
+                result.loss, result.train_mse_all
+            )));
+        }
+        epochs.push(result);
+    }
+    Ok(History::of(epochs))
+}
+
+/// The mean of the squared differences.
+fn squared_error(
+    prediction: Traced,
+    target: Sequence,
+) -> Result<Tensor<(), f32, Cpu, OwnedTape<f32, Cpu>>> {
+    let (batch, steps, features) = *target.shape();
+    check_size("the batch axis of the prediction", batch, prediction.shape().0)?;
+    check_size("the time axis of the prediction", steps, prediction.shape().1)?;
+    check_size("the features axis of the prediction", features, prediction.shape().2)?;
+    Ok((prediction - target).square().mean())
+}
+
+fn predict(forward: &dyn Fn(Traced) -> Result<Traced>, data: &Dataset) -> Result<Vec<f32>> {
+    let dev = Cpu::default();
+    let (_, size) = data.sizes();
+    let mut all = Vec::with_capacity(data.future().len());
+    for start in (0..data.len()).step_by(CHUNK) {
+        let part = data.select(start..data.len().min(start + CHUNK))?;
+        let past: Sequence = part.past_tensor(&dev);
+        let (prediction, _) = forward(past.leaky_traced())?.split_tape();
+        let prediction = prediction.contiguous();
+        let (batch, steps, features) = *prediction.shape();
+        check_size("the batch axis of the prediction", part.len(), batch)?;
+        let mut values = vec![0.0; batch * steps * features];
+        prediction.copy_into(&mut values);
+        if (steps, features) == (data.future_steps(), data.features()) {
+            all.extend(values);
+        } else {
+            check_size("the features axis of a prediction at every step (F x D)", size, features)?;
+            check_size("the time axis of a prediction at every step", data.past_steps(), steps)?;
+            let last = values.chunks_exact(steps * features);
+            all.extend(last.flat_map(|series| &series[(steps - 1) * features..]));
+        }
+    }
+    Ok(all)
+}

@@ -1,0 +1,209 @@
+//! The encoder-decoder that reads its own output: gradients against central differences in double
+//! precision, and what each way of feeding it means.
+
+use seq2seq::layers::{Parameter, ParameterMut, Parameters};
+use seq2seq::model::{Autoregressive, AutoregressiveSettings, Feeding};
+use seq2seq::prelude::*;
+use seq2seq::train::loss;
+
+/// Half the distance of the two points; the error of the difference is about its square.
+const STEP: f64 = 1e-5;
+
+/// Every part in use: unequal sizes, context and attention.
+fn model(dropout: f64) -> Autoregressive<f64> {
+    let settings = AutoregressiveSettings {
+        features: 2,
+        encoder_sizes: vec![3, 4],
+        decoder_sizes: vec![4, 5],
+        context: true,
+        attention: true,
+        dropout,
+        seed: 7,
+    };
+    let mut model = Autoregressive::of_dtype(settings, &Cpu::default()).unwrap();
+    for (i, (_, parameter)) in model.parameters_mut().into_iter().enumerate() {
+        if let ParameterMut::Vector(bias) = parameter {
+            let values: Vec<f64> = (0..bias.shape().0).map(|j| ((i + j) as f64).sin()).collect();
+            bias.copy_from(&values);
+        }
+    }
+    model
+}
+
+fn data() -> (Sequence<f64>, Sequence<f64>) {
+    let wave = |n: usize| (0..n).map(|i| ((i * i) as f32 * 0.37).sin()).collect();
+    let data = Dataset::new(wave(2 * 3 * 2), wave(2 * 4 * 2), 3, 4, 2).unwrap();
+    let dev = Cpu::default();
+    (data.past_tensor(&dev), data.future_tensor(&dev))
+}
+
+/// Holds every gradient of the loss of `predict` against central differences.
+fn check_gradients(mut model: Autoregressive<f64>, feeding: Feeding<'_, f64>) {
+    let (past, future) = data();
+    let loss_of = |model: &Autoregressive<f64>| {
+        let prediction = model.forward(past.leaky_traced(), 4, feeding).unwrap();
+        loss(prediction, future.clone()).unwrap()
+    };
+    let gradients = loss_of(&model).backward();
+    for index in 0..model.parameters().len() {
+        let (name, parameter) = model.parameters()[index].clone();
+        let analytic = match parameter {
+            Parameter::Vector(weight) => gradients.get(weight).as_vec(),
+            Parameter::Matrix(weight) => gradients.get(weight).as_vec(),
+        };
+        let values = parameter.to_vec();
+        for i in 0..values.len() {
+            let mut loss_at = |offset: f64| {
+                let mut moved = values.clone();
+                moved[i] += offset;
+                model.parameters_mut()[index].1.copy_from(&moved);
+                loss_of(&model).array()
+            };
+            let numeric = (loss_at(STEP) - loss_at(-STEP)) / (2.0 * STEP);
+            let error = (analytic[i] - numeric).abs();
+            assert!(error < 1e-8, "{name}[{i}]: {} on the tape, {numeric} measured", analytic[i]);
+        }
+        model.parameters_mut()[index].1.copy_from(&values);
+    }
+}
+
+#[test]
+fn gradients_match_central_differences_when_it_reads_its_own_output() {
+    check_gradients(model(0.0), Feeding::Own);
+}
+
+#[test]
+fn gradients_match_central_differences_when_it_reads_the_truth() {
+    let (_, future) = data();
+    check_gradients(model(0.0), Feeding::Truth(&future));
+}
+
+#[test]
+fn gradients_match_central_differences_when_it_reads_a_mixture() {
+    let (_, future) = data();
+    check_gradients(model(0.0), Feeding::Sampled { future: &future, truth: 0.5, seed: 3 });
+}
+
+fn predict(feeding: Feeding<'_, f64>) -> Vec<f64> {
+    model(0.0).forward(data().0, 4, feeding).unwrap().as_vec()
+}
+
+#[test]
+fn sampling_lies_between_the_truth_and_its_own_output() {
+    let (_, future) = data();
+    let sampled = |truth, seed| predict(Feeding::Sampled { future: &future, truth, seed });
+    assert_eq!(sampled(1.0, 1), predict(Feeding::Truth(&future)));
+    assert_eq!(sampled(0.0, 1), predict(Feeding::Own));
+    assert_eq!(sampled(0.5, 1), sampled(0.5, 1));
+    assert_ne!(sampled(0.5, 1), sampled(0.5, 2));
+    assert_ne!(predict(Feeding::Own), predict(Feeding::Truth(&future)));
+}
+
+/// With the truth as input, its own output never comes back: a step depends on the true steps before
+/// it, and on none that come later.
+#[test]
+fn a_step_sees_the_truth_before_it_and_no_later_one() {
+    let (_, future) = data();
+    let mut values = future.as_vec();
+    let changed = 2; // step 2 of 4, feature 0, series 0
+    values[changed * 2] += 1.0;
+    let other = future.device().tensor_from_vec(values, (2, 4, 2));
+    let (a, b) = (predict(Feeding::Truth(&future)), predict(Feeding::Truth(&other)));
+    assert_eq!(a[..(changed + 1) * 2], b[..(changed + 1) * 2]);
+    assert_ne!(a[(changed + 1) * 2..8], b[(changed + 1) * 2..8]);
+    assert_eq!(a[8..], b[8..], "another series");
+}
+
+#[test]
+fn a_longer_forecast_begins_like_a_shorter_one() {
+    let of = |steps| model(0.0).forward(data().0, steps, Feeding::Own).unwrap().as_vec();
+    let (short, long) = (of(3), of(9));
+    assert_eq!(short[..6], long[..6]);
+    assert_eq!(long.len(), 2 * 9 * 2);
+}
+
+#[test]
+fn dropout_is_at_work_only_while_training() {
+    let (past, _) = data();
+    let forward = |model: &Autoregressive<f64>| {
+        (
+            model.forward(past.clone(), 4, Feeding::Own).unwrap().as_vec(),
+            model.forward(past.leaky_traced(), 4, Feeding::Own).unwrap().as_vec(),
+        )
+    };
+    let (predicted, trained) = forward(&model(0.0));
+    assert_eq!(predicted, trained);
+    let (with_dropout, trained) = forward(&model(0.5));
+    assert_eq!(with_dropout, predicted);
+    assert_ne!(trained, predicted);
+}
+
+#[test]
+fn equal_sizes_need_no_bridge() {
+    let names = |settings: AutoregressiveSettings| -> Vec<String> {
+        let model = Autoregressive::new(settings).unwrap();
+        model.parameters().into_iter().map(|(name, _)| name).collect()
+    };
+    let equal = names(AutoregressiveSettings::default());
+    assert!(!equal.iter().any(|name| name.starts_with("bridge")), "{equal:?}");
+    let unequal =
+        names(AutoregressiveSettings { decoder_sizes: vec![20, 35], ..Default::default() });
+    assert!(unequal.contains(&"bridge.1.weight".to_owned()), "{unequal:?}");
+}
+
+#[test]
+fn impossible_settings_are_refused() {
+    let message = |settings: AutoregressiveSettings| {
+        Autoregressive::new(settings).map(|_| ()).unwrap_err().to_string()
+    };
+    let default = AutoregressiveSettings::default;
+    let layers = message(AutoregressiveSettings { decoder_sizes: vec![35], ..default() });
+    assert!(layers.contains("decoder_sizes") && layers.contains("as many layers"), "{layers}");
+    let dropout = message(AutoregressiveSettings { dropout: 1.0, ..default() });
+    assert!(dropout.contains("dropout is 1"), "{dropout}");
+    let size = message(AutoregressiveSettings { encoder_sizes: vec![0, 35], ..default() });
+    assert!(size.contains("[0, 35]"), "{size}");
+    let features = message(AutoregressiveSettings { features: 0, ..default() });
+    assert!(features.contains('0'), "{features}");
+
+    let (past, future) = data();
+    let refused = |steps, feeding: Feeding<'_, f64>| {
+        model(0.0).forward(past.clone(), steps, feeding).unwrap_err().to_string()
+    };
+    assert!(refused(0, Feeding::Own).contains("future_steps is 0"));
+    assert!(refused(5, Feeding::Truth(&future)).contains("time axis of the future is 4, but 5"));
+    let truth = refused(4, Feeding::Sampled { future: &future, truth: 1.5, seed: 0 });
+    assert!(truth.contains("truth is 1.5"), "{truth}");
+}
+
+#[test]
+fn attention_weights_add_up_to_one_and_follow_the_best_match() {
+    let dev = Cpu::default();
+    let mut attention = Attention::of_dtype(2, 2, &mut Initializer::new(1), &dev).unwrap();
+    // score(s) = 100 q . m(s)
+    attention.weight = dev.tensor([[100.0, 0.0], [0.0, 100.0]]).realize();
+    let memory: Sequence<f64> =
+        dev.tensor_from_vec(vec![1.0, 0.0, 0.0, 1.0, 0.5, 0.5], (1, 3, 2));
+    let queries: Sequence<f64> = dev.tensor_from_vec(vec![1.0, 0.0, 0.0, 1.0], (1, 2, 2));
+    let (outputs, weights) = attention.forward(queries, &memory).unwrap();
+    assert_eq!(outputs.shape(), &(1, 2, 2));
+    let weights = weights.as_vec();
+    for query in weights.chunks(3) {
+        assert!((query.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+    }
+    assert!(weights[0] > 0.999 && weights[4] > 0.999, "{weights:?}");
+}
+
+#[test]
+fn attention_refuses_what_does_not_fit() {
+    let dev = Cpu::default();
+    let attention = Attention::new(3, 2, &mut Initializer::new(1), &dev).unwrap();
+    let refused = |queries, memory| {
+        let (queries, memory): (Sequence, Sequence) =
+            (dev.zeros_like(&queries), dev.zeros_like(&memory));
+        attention.forward(queries, &memory).map(|_| ()).unwrap_err().to_string()
+    };
+    assert!(refused((1, 4, 5), (1, 4, 2)).contains("features axis of the queries is 5, but 3"));
+    assert!(refused((1, 4, 3), (1, 4, 5)).contains("features axis of the memory is 5, but 2"));
+    assert!(refused((1, 4, 3), (2, 4, 2)).contains("batch axis of the memory is 2, but 1"));
+}

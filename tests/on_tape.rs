@@ -1,0 +1,137 @@
+//! Networks put together in a cell and trained on the tape.
+
+use seq2seq::layers::Parameters;
+use seq2seq::prelude::*;
+
+fn waves(series: usize, past_steps: usize, future_steps: usize) -> (Dataset, Dataset) {
+    let settings = NoisyWaves { series, past_steps, future_steps, seed: 42 };
+    noisy_waves(settings).unwrap().split(0.2).unwrap()
+}
+
+fn hyperparameters() -> Hyperparameters {
+    Hyperparameters {
+        weight_decay: 0.0,
+        learning_rate: 0.01,
+        batch_size: 32,
+        epochs: 3,
+        ..Default::default()
+    }
+}
+
+/// Flattened past to flattened future.
+fn linear(dense: &Dense, past: Traced) -> Result<Traced> {
+    let (series, steps, _) = *past.shape();
+    let y = dense.forward(past.reshape_like(&(series, 1, steps)))?;
+    Ok(y.reshape_like(&(series, dense.outputs(), 1)))
+}
+
+fn dense(inputs: usize, outputs: usize) -> Dense {
+    Dense::new(inputs, outputs, &mut Initializer::new(1), &Cpu::default()).unwrap()
+}
+
+#[test]
+fn a_linear_model_nears_least_squares() {
+    let (train, validation) = waves(1000, 20, 3);
+    let mut model = dense(20, 3);
+    let hyperparameters = Hyperparameters { epochs: 40, ..hyperparameters() };
+    let history =
+        fit_on_tape(&mut model, &train, &validation, &hyperparameters, linear).unwrap();
+    let exact = LeastSquares::fit(&train).unwrap().predict(&train).unwrap();
+    let (exact, reached) = (mse(&exact, &train).unwrap(), history.last().train_mse);
+    assert!(reached >= exact * 0.9999, "below the least squares: {reached} < {exact}");
+    assert!(reached <= exact * 1.1, "{reached} > {exact}");
+}
+
+#[test]
+fn the_history_is_what_the_model_does() {
+    let (train, validation) = waves(200, 20, 3);
+    let mut model = dense(20, 3);
+    let history =
+        fit_on_tape(&mut model, &train, &validation, &hyperparameters(), linear).unwrap();
+    let prediction = predict_with(&model, &validation, linear).unwrap();
+    assert_eq!(history.last().validation_mse, mse(&prediction, &validation).unwrap());
+    assert_eq!(history.epochs().len(), 3);
+}
+
+/// What a network at every step learns is what the series does next, step by step.
+#[test]
+fn a_forecast_at_every_step_ends_with_the_future() {
+    let (train, validation) = waves(300, 20, 3);
+    let dev = Cpu::default();
+    let mut init = Initializer::new(1);
+    let gru = Gru::new(1, &[8], &mut init, &dev).unwrap();
+    let mut model = (gru, Dense::new(8, 3, &mut init, &dev).unwrap());
+    let forward = |(gru, dense): &(Gru, Dense), past: Traced| {
+        let (outputs, _) = gru.forward(past, None)?;
+        dense.forward(outputs)
+    };
+    let hyperparameters = Hyperparameters { epochs: 12, ..hyperparameters() };
+    let history =
+        fit_at_every_step(&mut model, &train, &validation, &hyperparameters, forward).unwrap();
+    let prediction = predict_with(&model, &validation, forward).unwrap();
+    assert_eq!(prediction.len(), validation.future().len());
+    let reached = mse(&prediction, &validation).unwrap();
+    assert_eq!(history.last().validation_mse, reached);
+    let naive = mse(&repeat_last(&validation), &validation).unwrap();
+    assert!(reached < 0.7 * naive, "{reached}, and repeating the last value {naive}");
+}
+
+#[test]
+fn a_prediction_of_another_shape_is_refused_by_axis() {
+    let (train, validation) = waves(100, 20, 3);
+    let refused = |forward: fn(&Dense, Traced) -> Result<Traced>| {
+        let mut model = dense(20, 2);
+        let result = fit_on_tape(&mut model, &train, &validation, &hyperparameters(), forward);
+        result.unwrap_err().to_string()
+    };
+    let steps = refused(linear);
+    assert!(steps.contains("time axis of the prediction is 2, but 3"), "{steps}");
+    let features = refused(|dense, past| {
+        let series = past.shape().0;
+        dense.forward(past.reshape_like(&(series, 1, 20)))
+    });
+    assert!(features.contains("axis of the prediction"), "{features}");
+}
+
+#[test]
+fn parts_that_do_not_fit_each_other_are_refused() {
+    let ((train, _), (_, validation)) = (waves(100, 20, 3), waves(100, 19, 3));
+    let mut model = dense(20, 3);
+    let refused = fit_on_tape(&mut model, &train, &validation, &hyperparameters(), linear);
+    let message = refused.unwrap_err().to_string();
+    assert!(message.contains("past steps of the validation part is 19, but 20"), "{message}");
+}
+
+#[test]
+fn a_diverging_training_leaves_the_weights_of_the_epoch_before() {
+    let (train, _) = waves(100, 20, 3);
+    let huge = |values: &[f32]| values.iter().map(|v| v * 1e30).collect::<Vec<_>>();
+    let train = Dataset::new(huge(train.past()), huge(train.future()), 20, 3, 1).unwrap();
+    let mut model = dense(20, 3);
+    let values = |model: &Dense| -> Vec<Vec<f32>> {
+        model.parameters().iter().map(|(_, parameter)| parameter.to_vec()).collect()
+    };
+    let before = values(&model);
+    let refused = fit_on_tape(&mut model, &train, &train, &hyperparameters(), linear);
+    assert!(refused.unwrap_err().to_string().contains("diverged"));
+    assert_eq!(values(&model), before);
+}
+
+#[test]
+fn the_two_halves_are_the_whole() {
+    let model = Seq2Seq::stacked(1, &Hyperparameters::default()).unwrap();
+    let (data, _) = waves(5, 20, 6);
+    let past: Sequence = data.past_tensor(&Cpu::default());
+    let whole = model.forward(past.clone(), 6).unwrap();
+    let (last, mut states) = model.encode(past).unwrap();
+    for t in 0..6 {
+        let (step, after) = model.step(last.clone(), &states).unwrap();
+        states = after;
+        for series in 0..data.len() {
+            let (a, b) = (step[[series, 0]], whole[[series, t, 0]]);
+            assert!((a - b).abs() < 1e-6, "series {series}, step {t}: {a} and {b}");
+        }
+    }
+    let message = model.step(states[0].clone(), &states[..1]).unwrap_err().to_string();
+    assert!(message.contains("number of states (one a layer) is 1, but 2"), "{message}");
+}
