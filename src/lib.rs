@@ -61,7 +61,8 @@ pub type State<E = f32, D = Cpu, T = NoneTape> = Tensor<(usize, usize), E, D, T>
 pub mod prelude {
     pub use crate::data::{
         Dataset, NoisyTwoSines, NoisyWaves, RandomSines, SetScaler, SineCosine, TwoSines, Window,
-        WindowScaler, denoising_two_sines, noisy_two_sines, noisy_waves, random_sines, sine_cosine, two_sines,
+        WindowScaler, denoising_two_sines, noisy_two_sines, noisy_waves, random_sines, sine_cosine,
+        two_sines,
     };
     pub use crate::evaluate::{
         Check, Fold, LeastSquares, RollingOrigin, Scores, mse, mse_by_feature, mse_by_series,

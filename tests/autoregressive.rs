@@ -41,7 +41,7 @@ fn data() -> (Sequence<f64>, Sequence<f64>) {
 fn check_gradients(mut model: Autoregressive<f64>, feeding: Feeding<'_, f64>) {
     let (past, future) = data();
     let loss_of = |model: &Autoregressive<f64>| {
-        let prediction = model.forward(past.leaky_traced(), 4, feeding).unwrap();
+        let prediction = model.forward(past.leaky_trace(), 4, feeding).unwrap();
         loss(prediction, future.clone()).unwrap()
     };
     let gradients = loss_of(&model).backward();
@@ -128,7 +128,7 @@ fn dropout_is_at_work_only_while_training() {
     let forward = |model: &Autoregressive<f64>| {
         (
             model.forward(past.clone(), 4, Feeding::Own).unwrap().as_vec(),
-            model.forward(past.leaky_traced(), 4, Feeding::Own).unwrap().as_vec(),
+            model.forward(past.leaky_trace(), 4, Feeding::Own).unwrap().as_vec(),
         )
     };
     let (predicted, trained) = forward(&model(0.0));
@@ -181,9 +181,8 @@ fn attention_weights_add_up_to_one_and_follow_the_best_match() {
     let dev = Cpu::default();
     let mut attention = Attention::of_dtype(2, 2, &mut Initializer::new(1), &dev).unwrap();
     // score(s) = 100 q . m(s)
-    attention.weight = dev.tensor([[100.0, 0.0], [0.0, 100.0]]).realize();
-    let memory: Sequence<f64> =
-        dev.tensor_from_vec(vec![1.0, 0.0, 0.0, 1.0, 0.5, 0.5], (1, 3, 2));
+    attention.weight = dev.tensor_from_vec(vec![100.0, 0.0, 0.0, 100.0], (2, 2));
+    let memory: Sequence<f64> = dev.tensor_from_vec(vec![1.0, 0.0, 0.0, 1.0, 0.5, 0.5], (1, 3, 2));
     let queries: Sequence<f64> = dev.tensor_from_vec(vec![1.0, 0.0, 0.0, 1.0], (1, 2, 2));
     let (outputs, weights) = attention.forward(queries, &memory).unwrap();
     assert_eq!(outputs.shape(), &(1, 2, 2));

@@ -60,7 +60,8 @@ fn every_window_is_there_the_last_one_too() {
 
 #[test]
 fn impossible_windows_are_refused() {
-    let message = |series: &[f32], p, f, d| Dataset::windows(series, p, f, d).unwrap_err().to_string();
+    let message =
+        |series: &[f32], p, f, d| Dataset::windows(series, p, f, d).unwrap_err().to_string();
     assert!(message(&[0.0; 4], 3, 2, 1).contains("4 steps are less than P + F = 3 + 2"));
     assert!(message(&[0.0; 5], 1, 1, 2).contains("is 5, but 4"));
     assert!(message(&[0.0; 5], 1, 1, 0).contains("features is 0"));

@@ -34,8 +34,7 @@ fn a_linear_model_nears_least_squares() {
     let (train, validation) = waves(1000, 20, 3);
     let mut model = dense(20, 3);
     let hyperparameters = Hyperparameters { epochs: 40, ..hyperparameters() };
-    let history =
-        fit_on_tape(&mut model, &train, &validation, &hyperparameters, linear).unwrap();
+    let history = fit_on_tape(&mut model, &train, &validation, &hyperparameters, linear).unwrap();
     let exact = LeastSquares::fit(&train).unwrap().predict(&train).unwrap();
     let (exact, reached) = (mse(&exact, &train).unwrap(), history.last().train_mse);
     assert!(reached >= exact * 0.9999, "below the least squares: {reached} < {exact}");
@@ -46,8 +45,7 @@ fn a_linear_model_nears_least_squares() {
 fn the_history_is_what_the_model_does() {
     let (train, validation) = waves(200, 20, 3);
     let mut model = dense(20, 3);
-    let history =
-        fit_on_tape(&mut model, &train, &validation, &hyperparameters(), linear).unwrap();
+    let history = fit_on_tape(&mut model, &train, &validation, &hyperparameters(), linear).unwrap();
     let prediction = predict_with(&model, &validation, linear).unwrap();
     assert_eq!(history.last().validation_mse, mse(&prediction, &validation).unwrap());
     assert_eq!(history.epochs().len(), 3);

@@ -96,7 +96,7 @@ pub struct Autoregressive<E: Dtype = f32, D: Storage<E> = Cpu> {
 }
 
 /// What a decoder is fed from the second step on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub enum Feeding<'a, E: Dtype = f32, D: Storage<E> = Cpu> {
     /// Its own output of the step before: all that there is when it predicts. Gradients flow back
     /// through it.
@@ -115,6 +115,15 @@ pub enum Feeding<'a, E: Dtype = f32, D: Storage<E> = Cpu> {
         seed: u64,
     },
 }
+
+// Derived, these would ask the device to be `Copy`.
+impl<E: Dtype, D: Storage<E>> Clone for Feeding<'_, E, D> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<E: Dtype, D: Storage<E>> Copy for Feeding<'_, E, D> {}
 
 impl Autoregressive {
     /// A model on the CPU, with weights drawn from the seed.

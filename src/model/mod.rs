@@ -8,4 +8,4 @@ mod weights;
 pub use crate::kernels::DecoderInput;
 pub use autoregressive::{Autoregressive, AutoregressiveSettings, Feeding};
 pub use predictor::Predictor;
-pub use seq2seq::Seq2Seq;
+pub use seq2seq::{Seq2Seq, StepAndStates};

@@ -176,10 +176,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> Seq2Seq<E, D> {
     ///
     /// # Errors
     /// As [`Seq2Seq::forward`].
-    pub fn encode<T: Tape<E, D>>(
-        &self,
-        past: Sequence<E, D, T>,
-    ) -> Result<(State<E, D, T>, Vec<State<E, D>>)> {
+    pub fn encode<T: Tape<E, D>>(&self, past: Sequence<E, D, T>) -> Result<StepAndStates<E, D, T>> {
         let (outputs, states) = self.encoder.forward(past, None)?;
         let (_, tape) = outputs.split_tape();
         // The last output is the last state of the top layer.
@@ -196,7 +193,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> Seq2Seq<E, D> {
         &self,
         input: State<E, D, T>,
         states: &[State<E, D>],
-    ) -> Result<(State<E, D, T>, Vec<State<E, D>>)> {
+    ) -> Result<StepAndStates<E, D, T>> {
         let (batch, width) = *input.shape();
         let input = input.reshape_like(&(batch, 1, width));
         let (output, states) = self.decoder.forward(input, Some(states))?;
@@ -204,6 +201,10 @@ impl<E: Dtype, D: RecurrentDevice<E>> Seq2Seq<E, D> {
         Ok((predicted.reshape_like(&(batch, self.dense.outputs())), states))
     }
 }
+
+/// What one half of a model returns: one step, `(B, ·)`, with the tape, and the states of all layers,
+/// `(B, H)` each.
+pub type StepAndStates<E, D, T> = (State<E, D, T>, Vec<State<E, D>>);
 
 /// One state at every one of so many steps.
 type Repeat<E, D, T> = fn(State<E, D, T>, usize) -> Sequence<E, D, T>;

@@ -1,6 +1,6 @@
 use dfdx::shapes::HasShape;
 use dfdx::tensor::{AsArray, Cpu, Gradients, OwnedTape, SplitTape, Tensor, TensorFromVec, Trace};
-use dfdx::tensor_ops::Backward;
+use dfdx::tensor_ops::{Backward, MeanTo, ReshapeTo};
 use std::time::Instant;
 
 use super::{Adam, Epoch, History, Hyperparameters};
@@ -163,7 +163,11 @@ fn run(
     hyperparameters.check()?;
     for (what, expected, found) in [
         ("the past steps of the validation part", train.past_steps(), validation.past_steps()),
-        ("the future steps of the validation part", train.future_steps(), validation.future_steps()),
+        (
+            "the future steps of the validation part",
+            train.future_steps(),
+            validation.future_steps(),
+        ),
         ("the features of the validation part", train.features(), validation.features()),
     ] {
         check_size(what, expected, found)?;
