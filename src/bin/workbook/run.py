@@ -19,6 +19,7 @@ from jupyter_client.manager import KernelManager
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 COMPILING = re.compile(r"^\s*Compiling \w")
+MEANT_TO_FAIL = "raises-exception"
 # The kernel reads stderr and the cell's answer from two pipes: the end of a cell can overtake its
 # last words.
 GRACE_SECONDS = 0.05
@@ -120,6 +121,15 @@ def complaint(outputs):
     return None
 
 
+def verdict(cell, outputs):
+    """What is wrong with a cell that has run, or None. A lesson can be about a failure: the cell then
+    has Jupyter's own tag for it."""
+    message = complaint(outputs)
+    if MEANT_TO_FAIL not in cell.metadata.get("tags", []):
+        return message
+    return None if message else f"has the tag {MEANT_TO_FAIL}, but did not fail"
+
+
 def run(path, arguments):
     """Runs one notebook, and returns what is wrong with it, cell by cell."""
     try:
@@ -154,11 +164,14 @@ def run(path, arguments):
             if arguments.timings:
                 first = next(iter(source.splitlines()), "")
                 print(f"  cell {number:3} {seconds:7.2f} s  {first[:60]}", flush=True)
+            if status != "ok" and complaint(outputs) is None:
+                outputs.append(nbformat.v4.new_output("error", evalue=f"the answer is {status!r}"))
             # All of them, since the last words of a cell can arrive during the next.
-            messages = [complaint(outputs) for outputs in results]
-            if status != "ok" and messages[-1] is None:
-                messages[-1] = f"the kernel answered {status!r}"
-            failures = [f"cell {n}: {m}" for (n, _), m in zip(numbered, messages) if m]
+            failures = [
+                f"cell {n}: {message}"
+                for (n, cell), outputs in zip(numbered, results)
+                if (message := verdict(cell, outputs))
+            ]
             if failures and not arguments.keep_going:
                 return failures
         if failures:
@@ -184,7 +197,7 @@ def save(path, notebook, cells, results):
         cell.outputs = [
             output
             for output in outputs
-            if not (output["output_type"] == "stream" and output["name"] == "stderr")
+            if output.get("name") != "stderr" or verdict(cell, outputs) is None and complaint([output])
         ]
         for output in cell.outputs:
             if "execution_count" in output:
