@@ -60,13 +60,13 @@ pub type State<E = f32, D = Cpu, T = NoneTape> = Tensor<(usize, usize), E, D, T>
 /// Everything that a notebook needs, name by name.
 pub mod prelude {
     pub use crate::data::{
-        Dataset, NoisyTwoSines, NoisyWaves, RandomSines, SetScaler, SineCosine, TwoSines, Window,
-        WindowScaler, denoising_two_sines, noisy_two_sines, noisy_waves, random_sines, sine_cosine,
-        two_sines,
+        Dataset, KnownSines, NoisyTwoSines, NoisyWaves, RandomSines, SetScaler, Sine, SineCosine,
+        TwoSines, Window, WindowScaler, denoising_two_sines, known_sines, noisy_two_sines,
+        noisy_waves, random_sines, sine_cosine, two_sines,
     };
     pub use crate::evaluate::{
-        Check, Fold, LeastSquares, RollingOrigin, Scores, mse, mse_by_feature, mse_by_series,
-        mse_by_step, mse_of_feature, repeat_last,
+        Check, Fold, LeastSquares, RollingOrigin, Scores, correlation, linear_probe, mean_by_band,
+        mse, mse_by_feature, mse_by_series, mse_by_step, mse_of_feature, repeat_last,
     };
     pub use crate::layers::{Attention, Dense, Gru, Initializer};
     pub use crate::model::{

@@ -10,7 +10,8 @@ mod windows;
 
 pub use dataset::{Dataset, Window};
 pub use signals::{
-    NoisyTwoSines, NoisyWaves, RandomSines, SineCosine, TwoSines, denoising_two_sines,
-    noisy_two_sines, noisy_waves, random_sines, sine_cosine, two_sines,
+    KnownSines, NoisyTwoSines, NoisyWaves, RandomSines, Sine, SineCosine, TwoSines,
+    denoising_two_sines, known_sines, noisy_two_sines, noisy_waves, random_sines, sine_cosine,
+    two_sines,
 };
 pub use windows::{SetScaler, WindowScaler};

@@ -1,3 +1,5 @@
+use dfdx::shapes::HasShape;
+use dfdx::tensor::Cpu;
 use std::fmt;
 
 use super::Seq2Seq;
@@ -35,6 +37,31 @@ impl Seq2Seq {
     /// [`Error::Shape`](crate::Error::Shape) when the features of `data` are not those of the model.
     pub fn predict(&self, data: &Dataset) -> Result<Vec<f32>> {
         self.predictor().predict(data)
+    }
+}
+
+impl Seq2Seq {
+    /// What the encoder keeps of every series of `data`: the last states of all of its layers side by
+    /// side, from the bottom up, `(n, H + … + H)`, row-major. It is all that the decoder gets to know
+    /// of the past.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape) when the features of `data` are not those of the model.
+    pub fn encoder_states(&self, data: &Dataset) -> Result<Vec<f32>> {
+        let (_, states) = self.encode(data.past_tensor(&Cpu::default()))?;
+        let states: Vec<_> = states
+            .iter()
+            .map(|state| {
+                let mut values = vec![0.0; state.shape().0 * state.shape().1];
+                state.copy_into(&mut values);
+                (state.shape().1, values)
+            })
+            .collect();
+        let of = |series: usize| {
+            let layers = states.iter();
+            layers.flat_map(move |(size, values)| &values[series * size..][..*size])
+        };
+        Ok((0..data.len()).flat_map(of).copied().collect())
     }
 }
 

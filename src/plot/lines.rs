@@ -48,6 +48,28 @@ pub fn lines(
     Picture::new((860, 400), &Lines { title, names, lines, x: widen(x), y: from_zero(y) })
 }
 
+/// Errors by forecast step, `(F,)` each with a label: [`lines`] over the steps 1 to F.
+///
+/// ```
+/// use seq2seq::prelude::*;
+///
+/// let data = noisy_waves(NoisyWaves { series: 20, ..Default::default() })?;
+/// let naive = mse_by_step(&repeat_last(&data), &data)?;
+/// plot::by_step("MSE", &[("repeat the last value", &naive)])?;
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// # Errors
+/// As [`lines`].
+pub fn by_step(y_name: &str, errors: &[(&str, &[f64])]) -> Result<Picture> {
+    let numbered = |errors: &[f64]| -> Vec<(f64, f64)> {
+        errors.iter().enumerate().map(|(step, &error)| ((step + 1) as f64, error)).collect()
+    };
+    let all: Vec<_> = errors.iter().map(|(label, errors)| (*label, numbered(errors))).collect();
+    let all: Vec<_> = all.iter().map(|(label, points)| (*label, &points[..])).collect();
+    lines("Error by forecast step", "forecast step", y_name, &all)
+}
+
 /// A little room on both sides.
 fn widen((low, high): (f64, f64)) -> (f64, f64) {
     let room = ((high - low) * 0.03).max(low.abs() * 1e-6).max(1e-9);

@@ -1,11 +1,13 @@
 //! The signals of the workbook. A seed gives the same values on every machine: the generator is
 //! ChaCha8 and the functions come from `libm`, not from the system.
 
+mod known_sines;
 mod noisy_waves;
 mod random_sines;
 mod sine_cosine;
 mod two_sines;
 
+pub use known_sines::{KnownSines, Sine, known_sines};
 pub use noisy_waves::{NoisyWaves, noisy_waves};
 pub use random_sines::{RandomSines, random_sines};
 pub use sine_cosine::{SineCosine, sine_cosine};
