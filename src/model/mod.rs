@@ -1,4 +1,4 @@
-//! Networks, put together from [`layers`](crate::layers).
+//! Networks, put together from [`layers`](crate::layers), and weights on disk.
 
 mod autoregressive;
 mod predictor;
@@ -9,3 +9,4 @@ pub use crate::kernels::DecoderInput;
 pub use autoregressive::{Autoregressive, AutoregressiveSettings, Feeding};
 pub use predictor::Predictor;
 pub use seq2seq::{Seq2Seq, StepAndStates};
+pub use weights::{load_weights, save_weights};
