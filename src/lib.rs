@@ -67,7 +67,10 @@ pub mod prelude {
     pub use crate::layers::{Dense, Gru, Initializer};
     pub use crate::model::{DecoderInput, Seq2Seq};
     pub use crate::plot::{self, Picture};
-    pub use crate::train::{Adam, History, Hyperparameters, fit, fit_with};
+    pub use crate::train::{
+        Adam, History, Hyperparameters, Optimizer, RmsProp, Schedule, Sgd, clip_gradients, fit,
+        fit_with,
+    };
     pub use crate::{Device, Error, Result, Sequence, State};
 
     pub use dfdx::shapes::HasShape;

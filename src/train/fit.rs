@@ -7,8 +7,8 @@ use super::{Epoch, History, Hyperparameters};
 use crate::data::Dataset;
 use crate::error::{Error, Result, check_size};
 use crate::evaluate::{mse, mse_of_feature};
-use crate::kernels::cpu::adam::Adam as AdamSettings;
 use crate::kernels::cpu::level::Level;
+use crate::kernels::cpu::optimizer::Settings;
 use crate::kernels::cpu::seq2seq::{Loss, TrainStep, Windows};
 use crate::model::Seq2Seq;
 use crate::{Device, Sequence};
@@ -16,8 +16,9 @@ use crate::{Device, Sequence};
 /// Characters of the bar of progress.
 const BAR: usize = 15;
 
-/// Trains `model` on `train` and watches it on `validation`, with Adam on the [`loss`] plus the
-/// penalty λ · ½ Σ w² over all weights. Prints what it trains, on what, and a line an epoch.
+/// Trains `model` on `train` and watches it on `validation`, with the optimiser of the
+/// hyperparameters (Adam, if nothing else is said) on the [`loss`] plus the penalty λ · ½ Σ w² over
+/// all weights. Prints what it trains, on what, and a line an epoch.
 ///
 /// Scale both parts first; of the hyperparameters, the sizes and the validation fraction have done
 /// their work by now and are only printed.
@@ -60,10 +61,11 @@ pub fn fit_with(
         train.past_steps(),
         train.future_steps(),
         Loss::HalfSum,
-        AdamSettings {
+        Settings {
+            optimizer: hyperparameters.optimizer,
             learning_rate: hyperparameters.learning_rate as f32,
             weight_decay: hyperparameters.weight_decay as f32,
-            ..Default::default()
+            clip_norm: hyperparameters.clip_norm,
         },
         Level::best(),
     );
@@ -86,7 +88,8 @@ pub fn fit_with(
         if !(loss.is_finite() && result.train_mse_all.is_finite()) {
             return Err(Error::Data(format!(
                 "the loss is {loss} and the training MSE {} after epoch {epoch}: the training \
-                 diverged; smaller values in the data or a learning_rate below {} may help",
+                 diverged; smaller values in the data, a clip_norm or a learning_rate below {} \
+                 may help",
                 result.train_mse_all, hyperparameters.learning_rate
             )));
         }
@@ -142,15 +145,22 @@ fn train_epoch(
     hyperparameters: &Hyperparameters,
     epoch: usize,
 ) -> f64 {
-    let Hyperparameters { batch_size, seed, weight_decay, .. } = *hyperparameters;
+    let Hyperparameters { learning_rate, schedule, batch_size, epochs, .. } = *hyperparameters;
     let windows = Windows { past: train.past(), future: train.future() };
-    let (mut total, mut batches) = (0.0, 0.0);
-    step.train_all(windows, &train.shuffled(seed, epoch), batch_size, |loss| {
-        total += loss;
-        batches += 1.0;
+    let order = train.shuffled(hyperparameters.seed, epoch);
+    let batches = order.len().div_ceil(batch_size);
+    let steps = batches.saturating_mul(epochs);
+    let mut total = 0.0;
+    // Enters the thread pool once, and not for every step.
+    rayon::scope(|_| {
+        for (i, batch) in order.chunks(batch_size).enumerate() {
+            let done = (epoch - 1) * batches + i;
+            step.settings.learning_rate = schedule.rate(learning_rate, done, steps) as f32;
+            total += step.train(windows, batch);
+        }
     });
     let squares = step.weights().iter().map(|&w| f64::from(w).powi(2)).sum::<f64>();
-    total / batches + weight_decay * 0.5 * squares
+    total / batches as f64 + hyperparameters.weight_decay * 0.5 * squares
 }
 
 fn print_setup(

@@ -36,7 +36,7 @@
 //! | `layer` | a cell over time: forward, then backward, for one tile |
 //! | [`recurrent`] | a layer as an operation on batch-first slices |
 //! | [`seq2seq`] | the fused training step of the encoder-decoder |
-//! | [`adam`] | the optimiser |
+//! | [`optimizer`] | Adam, RMSProp and SGD, after the clipping of the gradient |
 //!
 //! # Same result for any number of threads
 //!
@@ -46,13 +46,13 @@
 //! decide which. Threads only choose who computes which tile and which piece.
 
 pub mod activation;
-pub mod adam;
 mod aligned;
 mod cell;
 mod dense;
 mod gru;
 mod layer;
 pub mod level;
+pub mod optimizer;
 mod outer;
 mod product;
 pub mod recurrent;
