@@ -38,22 +38,72 @@ fn a_whole_training_follows_the_reference() {
     }
 }
 
+/// A schedule, clipped gradients and another optimiser, written out on the tape.
+#[test]
+fn a_training_with_all_settings_follows_the_reference() {
+    let most = 0.85; // longer than some gradients, shorter than others
+    let hyperparameters = Hyperparameters {
+        optimizer: Optimizer::RmsProp { decay: 0.92, momentum: 0.5 },
+        schedule: Schedule::Cosine { warmup_fraction: 0.2 },
+        clip_norm: Some(most),
+        epochs: 3,
+        ..Default::default()
+    };
+    let Hyperparameters { learning_rate, weight_decay, schedule, .. } = hyperparameters;
+    let (train, validation) = scaled();
+    let mut fused = Seq2Seq::stacked(2, &hyperparameters).unwrap();
+    let mut tape = fused.clone();
+    let history = fit(&mut fused, &train, &validation, &hyperparameters).unwrap();
+
+    let dev = Cpu::default();
+    let mut rms_prop = RmsProp::new(learning_rate, weight_decay, 0.92, 0.5);
+    let (mut step, mut clipped) = (0, 0);
+    for epoch in 1..=3 {
+        let batches = train.batches(hyperparameters.batch_size, hyperparameters.seed, epoch);
+        for batch in batches.unwrap() {
+            let past: Sequence = batch.past_tensor(&dev);
+            let prediction = tape.forward(past.leaky_traced(), 10).unwrap();
+            let loss = loss(prediction, batch.future_tensor(&dev)).unwrap();
+            let mut gradients = loss.backward();
+            let norm = clip_gradients(&tape, &mut gradients, most).unwrap();
+            clipped += usize::from(norm > most);
+            rms_prop.set_learning_rate(schedule.rate(learning_rate, step, 27));
+            rms_prop.update(&mut tape, gradients).unwrap();
+            step += 1;
+        }
+    }
+    assert_eq!(step, 27);
+    assert!((1..27).contains(&clipped), "{clipped} of 27 gradients are clipped");
+    let expected = mse_of_feature(&tape.predict(&validation).unwrap(), &validation, 0).unwrap();
+    let reached = history.last().validation_mse;
+    assert!((reached - expected).abs() < 1e-3 * expected, "{reached} {expected}");
+}
+
 #[test]
 fn one_thread_and_two_train_the_same_model_bit_for_bit() {
     let (train, validation) = scaled();
-    let hyperparameters = Hyperparameters { epochs: 3, batch_size: 70, ..Default::default() };
-    let trained = |threads| {
+    let standard = Hyperparameters { epochs: 3, batch_size: 70, ..Default::default() };
+    let all_settings = Hyperparameters {
+        hidden_size: 40,
+        optimizer: Optimizer::RmsProp { decay: 0.92, momentum: 0.5 },
+        schedule: Schedule::Cosine { warmup_fraction: 0.1 },
+        clip_norm: Some(0.5),
+        ..standard
+    };
+    let trained = |threads, hyperparameters: &Hyperparameters| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
-            let mut model = Seq2Seq::stacked(2, &hyperparameters).unwrap();
-            fit(&mut model, &train, &validation, &hyperparameters).unwrap();
+            let mut model = Seq2Seq::stacked(2, hyperparameters).unwrap();
+            fit(&mut model, &train, &validation, hyperparameters).unwrap();
             let weights = model.parameters().into_iter().flat_map(|(_, p)| p.to_vec());
             (weights.collect::<Vec<f32>>(), model.predict(&validation).unwrap())
         })
     };
-    let one = trained(1);
-    assert_eq!(one, trained(2));
-    assert_eq!(one, trained(5));
+    for hyperparameters in [standard, all_settings] {
+        let one = trained(1, &hyperparameters);
+        assert_eq!(one, trained(2, &hyperparameters));
+        assert_eq!(one, trained(5, &hyperparameters));
+    }
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The reference against PyTorch: predictions, every gradient, and three steps of Adam.
+//! The reference against PyTorch: predictions, every gradient, clipped gradients, and three steps of
+//! each optimiser.
 //! `tests/golden/make_golden.py` made the numbers.
 
 use std::path::{Path, PathBuf};
@@ -68,7 +69,7 @@ fn loss_of(model: &Seq2Seq, data: &Dataset) -> (f32, Gradients<f32, Cpu>) {
 
 fn check(name: &str, decoder_input: DecoderInput) {
     let golden = Golden::open(name);
-    let (mut model, data) = (golden.model(), golden.data());
+    let (model, data) = (golden.model(), golden.data());
     assert_eq!(model.decoder_input(), decoder_input);
     assert_close("prediction", &model.predict(&data).unwrap(), &golden.values("prediction"));
 
@@ -79,14 +80,35 @@ fn check(name: &str, decoder_input: DecoderInput) {
         assert_close(&name, &gradient(parameter, &gradients), &expected);
     }
 
+    let mut clipped = gradients;
+    let norm = clip_gradients(&model, &mut clipped, 0.5).unwrap();
+    assert_close("norm", &[norm as f32], &golden.values("norm"));
+    for (name, parameter) in model.parameters() {
+        let expected = golden.values(&format!("clipped.{name}"));
+        assert_close(&name, &gradient(parameter, &clipped), &expected);
+    }
+
     let mut adam = Adam::new(0.01, 0.02);
+    check_training(&golden, "adam", |model, gradients| adam.update(model, gradients));
+    let mut rms_prop = RmsProp::new(0.007, 0.02, 0.92, 0.5);
+    check_training(&golden, "rmsprop", |model, gradients| rms_prop.update(model, gradients));
+    let mut sgd = Sgd::new(0.05, 0.02, 0.9);
+    check_training(&golden, "sgd", |model, gradients| sgd.update(model, gradients));
+}
+
+fn check_training(
+    golden: &Golden,
+    optimizer: &str,
+    mut update: impl FnMut(&mut Seq2Seq, Gradients<f32, Cpu>) -> Result<()>,
+) {
+    let (mut model, data) = (golden.model(), golden.data());
     for _ in 0..3 {
         let (_, gradients) = loss_of(&model, &data);
-        adam.update(&mut model, gradients).unwrap();
+        update(&mut model, gradients).unwrap();
     }
     for (name, parameter) in model.parameters() {
-        let expected = golden.values(&format!("step3.{name}"));
-        assert_close(&name, &parameter.to_vec(), &expected);
+        let name = format!("{optimizer}.{name}");
+        assert_close(&name, &parameter.to_vec(), &golden.values(&name));
     }
 }
 

@@ -75,6 +75,32 @@ fn a_forecast_at_every_step_ends_with_the_future() {
 }
 
 #[test]
+fn every_setting_of_the_steps_is_heard() {
+    let (train, validation) = waves(200, 20, 3);
+    let trained = |hyperparameters: Hyperparameters| {
+        let mut model = dense(20, 3);
+        fit_on_tape(&mut model, &train, &validation, &hyperparameters, linear).unwrap();
+        model.weight.as_vec()
+    };
+    let plain = trained(hyperparameters());
+    for other in [
+        Hyperparameters { optimizer: Optimizer::Sgd { momentum: 0.5 }, ..hyperparameters() },
+        Hyperparameters {
+            optimizer: Optimizer::RmsProp { decay: 0.92, momentum: 0.5 },
+            ..hyperparameters()
+        },
+        Hyperparameters {
+            schedule: Schedule::Cosine { warmup_fraction: 0.1 },
+            ..hyperparameters()
+        },
+        Hyperparameters { clip_norm: Some(1e-9), ..hyperparameters() },
+        Hyperparameters { weight_decay: 0.1, ..hyperparameters() },
+    ] {
+        assert_ne!(trained(other), plain, "{other}");
+    }
+}
+
+#[test]
 fn a_prediction_of_another_shape_is_refused_by_axis() {
     let (train, validation) = waves(100, 20, 3);
     let refused = |forward: fn(&Dense, Traced) -> Result<Traced>| {

@@ -63,6 +63,75 @@ fn weight_decay_keeps_the_weights_small() {
 }
 
 #[test]
+fn every_optimizer_and_a_schedule_learn_exercise_1() {
+    let cosine = Schedule::Cosine { warmup_fraction: 0.05 };
+    for (optimizer, learning_rate, schedule) in [
+        (Optimizer::Adam, 0.01, cosine),
+        (Optimizer::RmsProp { decay: 0.92, momentum: 0.5 }, 0.007, Schedule::Constant),
+        (Optimizer::Sgd { momentum: 0.9 }, 0.02, Schedule::Constant),
+    ] {
+        let hyperparameters =
+            Hyperparameters { optimizer, learning_rate, schedule, ..Default::default() };
+        let (_, history) = trained(&hyperparameters);
+        let reached = history.last().validation_mse;
+        println!("{optimizer}, {schedule}: {reached}");
+        assert!(reached <= 0.0076, "{optimizer}: {reached}");
+    }
+}
+
+#[test]
+fn a_gradient_that_would_throw_the_weights_away_is_clipped() {
+    let (train, validation) = scaled();
+    // One series in a hundred is blown up, as a window that is nearly constant would be.
+    let blown_up = |(i, v): (usize, &f32)| if i / 20 % 100 == 0 { v * 1e4 } else { *v };
+    let future = train.future().iter().enumerate().map(blown_up).collect();
+    let train = Dataset::new(train.past().to_vec(), future, 10, 10, 2).unwrap();
+    let reached = |clip_norm| {
+        let optimizer = Optimizer::Sgd { momentum: 0.0 };
+        let hyperparameters =
+            Hyperparameters { optimizer, learning_rate: 0.02, clip_norm, ..Default::default() };
+        let mut model = Seq2Seq::stacked(2, &hyperparameters).unwrap();
+        let history = fit_with(&mut model, &train, &validation, &hyperparameters, |_, _| {});
+        history.map_or(f64::INFINITY, |history| history.last().validation_mse)
+    };
+    assert!(reached(Some(1.0)) < 0.3 * reached(None).min(10.0));
+}
+
+#[test]
+fn a_schedule_rises_in_a_line_and_falls_along_half_a_cosine() {
+    let rates = |warmup_fraction| {
+        let schedule = Schedule::Cosine { warmup_fraction };
+        move |step| schedule.rate(0.8, step, 50)
+    };
+    let with = rates(0.2);
+    for (step, expected) in
+        [(0, 0.08), (4, 0.4), (9, 0.8), (10, 0.8), (30, 0.4), (20, 0.4 + 0.4 * 0.5_f64.sqrt())]
+    {
+        assert!((with(step) - expected).abs() < 1e-12, "step {step}: {}", with(step));
+    }
+    assert!((0.0..0.01).contains(&with(49)));
+    assert_eq!(rates(0.0)(0), 0.8);
+    // So few steps that all of them warm up.
+    assert_eq!(Schedule::Cosine { warmup_fraction: 0.9 }.rate(1.0, 0, 1), 1.0);
+    assert_eq!(Schedule::Constant.rate(0.3, 7, 10), 0.3);
+}
+
+#[test]
+fn settings_survive_being_written_down() {
+    let hyperparameters = Hyperparameters {
+        optimizer: Optimizer::RmsProp { decay: 0.92, momentum: 0.5 },
+        schedule: Schedule::Cosine { warmup_fraction: 0.05 },
+        clip_norm: Some(1.0),
+        ..Default::default()
+    };
+    let text = serde_json::to_string(&hyperparameters).unwrap();
+    assert_eq!(serde_json::from_str::<Hyperparameters>(&text).unwrap(), hyperparameters);
+    // What was written before there was a choice still means what it meant.
+    let old: Hyperparameters = serde_json::from_str(r#"{ "learning_rate": 0.006 }"#).unwrap();
+    assert_eq!(old, Hyperparameters { learning_rate: 0.006, ..Default::default() });
+}
+
+#[test]
 fn any_horizon_can_be_predicted() {
     let (model, _) = trained(&Hyperparameters { epochs: 1, ..Default::default() });
     let longer = SineCosine { series: 3, future_steps: 25, ..Default::default() };
@@ -94,6 +163,34 @@ fn impossible_hyperparameters_are_refused_by_name_value_and_range() {
         (Hyperparameters { learning_rate: f64::NAN, ..standard }, "learning_rate", "NaN"),
         (Hyperparameters { learning_rate: -0.1, ..standard }, "learning_rate", "-0.1"),
         (Hyperparameters { weight_decay: f64::INFINITY, ..standard }, "weight_decay", "inf"),
+        (
+            Hyperparameters {
+                optimizer: Optimizer::RmsProp { decay: 1.0, momentum: 0.0 },
+                ..standard
+            },
+            "decay",
+            "1",
+        ),
+        (
+            Hyperparameters {
+                optimizer: Optimizer::RmsProp { decay: 0.9, momentum: -0.5 },
+                ..standard
+            },
+            "momentum",
+            "-0.5",
+        ),
+        (
+            Hyperparameters { optimizer: Optimizer::Sgd { momentum: f64::NAN }, ..standard },
+            "momentum",
+            "NaN",
+        ),
+        (
+            Hyperparameters { schedule: Schedule::Cosine { warmup_fraction: 1.5 }, ..standard },
+            "warmup_fraction",
+            "1.5",
+        ),
+        (Hyperparameters { clip_norm: Some(0.0), ..standard }, "clip_norm", "0"),
+        (Hyperparameters { clip_norm: Some(f64::NAN), ..standard }, "clip_norm", "NaN"),
         (Hyperparameters { validation_fraction: 1.0, ..standard }, "validation_fraction", "1"),
     ] {
         let message = Seq2Seq::stacked(2, &bad).unwrap_err().to_string();

@@ -1,8 +1,8 @@
 //! The configurations that training is timed on, those of the crate's speed targets.
 
 use seq2seq::kernels::DecoderInput::{self, RepeatLast, Zeros};
-use seq2seq::kernels::cpu::adam::Adam;
 use seq2seq::kernels::cpu::level::Level;
+use seq2seq::kernels::cpu::optimizer::Settings;
 use seq2seq::kernels::cpu::seq2seq::{Loss, NetworkShape, TrainStep, Windows};
 
 /// An encoder-decoder and the batch that it is trained on. The future has the past's features and
@@ -58,9 +58,9 @@ impl Configuration {
         let shape = self.shape();
         let scale = 1.0 / (self.hidden[0] as f32).sqrt();
         let weights = wave(shape.num_weights()).map(|w| w * scale).collect();
-        let adam = Adam { weight_decay: 1e-4, ..Adam::default() };
+        let settings = Settings { weight_decay: 1e-4, ..Settings::default() };
         let (steps, loss) = (self.steps, Loss::HalfSum);
-        let mut step = TrainStep::new(shape, weights, steps, steps, loss, adam, Level::best());
+        let mut step = TrainStep::new(shape, weights, steps, steps, loss, settings, Level::best());
         let past: Vec<f32> = wave(SERIES * self.steps * self.features).collect();
         let future: Vec<f32> = past.iter().map(|x| 0.5 * x).collect();
         let (batch, mut first) = (self.batch, 0);

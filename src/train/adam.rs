@@ -5,8 +5,9 @@ use dfdx::tensor_ops::{AdamConfig, Device, WeightDecay};
 use crate::error::{Error, Result};
 use crate::layers::{ParameterMut, Parameters};
 
-/// Adam (Kingma and Ba, 2015) with L2 weight decay: β₁ = 0.9, β₂ = 0.999, ε = 1e-7 (Keras'
-/// default, and what the published results were made with).
+/// Adam with L2 weight decay, for a training loop of one's own. The formula is that of
+/// [`Optimizer::Adam`](crate::train::Optimizer::Adam), with β₁ = 0.9, β₂ = 0.999 and ε = 1e-7
+/// (Keras' default, and what the published results were made with).
 ///
 /// The decay adds λ w to the gradient of every weight w, which is the gradient of λ · ½ Σ w².
 /// It is dfdx's own update, for weights with run-time sizes.
@@ -44,6 +45,11 @@ impl<E: Dtype, D: Storage<E>> Adam<E, D> {
             first_moments: Gradients::leaky(),
             second_moments: Gradients::leaky(),
         }
+    }
+
+    /// Changes the step size, for the steps to come.
+    pub fn set_learning_rate(&mut self, learning_rate: f64) {
+        self.config.lr = learning_rate;
     }
 }
 

@@ -1,23 +1,27 @@
 use dfdx::shapes::{Dtype, HasShape};
 use dfdx::tensor::{Tape, Tensor};
 use dfdx::tensor_ops::{Device as DfdxDevice, SumTo};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Epoch, History, Hyperparameters};
 use crate::data::Dataset;
 use crate::error::{Error, Result, check_size};
 use crate::evaluate::{mse, mse_of_feature};
-use crate::kernels::cpu::adam::Adam as AdamSettings;
 use crate::kernels::cpu::level::Level;
+use crate::kernels::cpu::optimizer::Settings;
 use crate::kernels::cpu::seq2seq::{Loss, TrainStep, Windows};
 use crate::model::Seq2Seq;
 use crate::{Device, Sequence};
 
 /// Characters of the bar of progress.
 const BAR: usize = 15;
+/// How long an epoch may be silent.
+const SILENCE: Duration = Duration::from_secs(2);
 
-/// Trains `model` on `train` and watches it on `validation`, with Adam on the [`loss`] plus the
-/// penalty λ · ½ Σ w² over all weights. Prints what it trains, on what, and a line an epoch.
+/// Trains `model` on `train` and watches it on `validation`, with the optimiser of the
+/// hyperparameters (Adam, if nothing else is said) on the [`loss`] plus the penalty λ · ½ Σ w² over
+/// all weights. Prints what it trains, on what, a line an epoch, and where
+/// an epoch is long, a line every two seconds with the loss of the steps since the last one.
 ///
 /// Scale both parts first; of the hyperparameters, the sizes and the validation fraction have done
 /// their work by now and are only printed.
@@ -34,9 +38,10 @@ pub fn fit(
 ) -> Result<History> {
     check(model, train, validation, hyperparameters)?;
     print_setup(model, train, validation, hyperparameters);
-    let epochs = hyperparameters.epochs;
-    let print = |number, epoch: &Epoch| print_epoch(number, epochs, epoch);
-    let history = fit_with(model, train, validation, hyperparameters, print)?;
+    let mut progress = Progress::new(hyperparameters.epochs);
+    let after_step = |step: &Step| progress.print_step(step);
+    let after_epoch = |number, epoch: &Epoch| print_epoch(number, hyperparameters.epochs, epoch);
+    let history = run(model, train, validation, hyperparameters, after_step, after_epoch)?;
     println!("{history}");
     Ok(history)
 }
@@ -51,26 +56,39 @@ pub fn fit_with(
     train: &Dataset,
     validation: &Dataset,
     hyperparameters: &Hyperparameters,
-    mut after_epoch: impl FnMut(usize, &Epoch),
+    after_epoch: impl FnMut(usize, &Epoch),
 ) -> Result<History> {
     check(model, train, validation, hyperparameters)?;
+    run(model, train, validation, hyperparameters, |_| {}, after_epoch)
+}
+
+/// Trains what has been checked.
+fn run(
+    model: &mut Seq2Seq,
+    train: &Dataset,
+    validation: &Dataset,
+    hyperparameters: &Hyperparameters,
+    mut after_step: impl FnMut(&Step) + Send,
+    mut after_epoch: impl FnMut(usize, &Epoch),
+) -> Result<History> {
     let mut step = TrainStep::new(
         model.network_shape(),
         model.flat_weights(),
         train.past_steps(),
         train.future_steps(),
         Loss::HalfSum,
-        AdamSettings {
+        Settings {
+            optimizer: hyperparameters.optimizer,
             learning_rate: hyperparameters.learning_rate as f32,
             weight_decay: hyperparameters.weight_decay as f32,
-            ..Default::default()
+            clip_norm: hyperparameters.clip_norm,
         },
         Level::best(),
     );
     let mut epochs = Vec::with_capacity(hyperparameters.epochs);
     for epoch in 1..=hyperparameters.epochs {
         let start = Instant::now();
-        let loss = train_epoch(&mut step, train, hyperparameters, epoch);
+        let loss = train_epoch(&mut step, train, hyperparameters, epoch, &mut after_step);
         let predict = |data: &Dataset| {
             step.network().predict(data.past(), data.past_steps(), data.future_steps())
         };
@@ -86,7 +104,8 @@ pub fn fit_with(
         if !(loss.is_finite() && result.train_mse_all.is_finite()) {
             return Err(Error::Data(format!(
                 "the loss is {loss} and the training MSE {} after epoch {epoch}: the training \
-                 diverged; smaller values in the data or a learning_rate below {} may help",
+                 diverged; smaller values in the data, a clip_norm or a learning_rate below {} \
+                 may help",
                 result.train_mse_all, hyperparameters.learning_rate
             )));
         }
@@ -134,6 +153,18 @@ pub fn loss<E: Dtype + From<f32>, D: DfdxDevice<E>, T: Tape<E, D>>(
     Ok((prediction - future).square().sum() / E::from(2.0 * batch as f32))
 }
 
+/// One step of an epoch.
+struct Step {
+    /// Number of the epoch, from 1.
+    epoch: usize,
+    /// Number of the step in its epoch, from 1.
+    number: usize,
+    /// Steps of an epoch.
+    steps: usize,
+    /// Loss of the batch, before the step.
+    loss: f64,
+}
+
 /// One pass over the training part; returns the mean loss of its batches, with the penalty on the
 /// weights at its end.
 fn train_epoch(
@@ -141,16 +172,26 @@ fn train_epoch(
     train: &Dataset,
     hyperparameters: &Hyperparameters,
     epoch: usize,
+    after_step: &mut (impl FnMut(&Step) + Send),
 ) -> f64 {
-    let Hyperparameters { batch_size, seed, weight_decay, .. } = *hyperparameters;
+    let Hyperparameters { learning_rate, schedule, batch_size, epochs, .. } = *hyperparameters;
     let windows = Windows { past: train.past(), future: train.future() };
-    let (mut total, mut batches) = (0.0, 0.0);
-    step.train_all(windows, &train.shuffled(seed, epoch), batch_size, |loss| {
-        total += loss;
-        batches += 1.0;
+    let order = train.shuffled(hyperparameters.seed, epoch);
+    let batches = order.len().div_ceil(batch_size);
+    let steps = batches.saturating_mul(epochs);
+    let mut total = 0.0;
+    // Enters the thread pool once, and not for every step.
+    rayon::scope(|_| {
+        for (i, batch) in order.chunks(batch_size).enumerate() {
+            let done = (epoch - 1) * batches + i;
+            step.settings.learning_rate = schedule.rate(learning_rate, done, steps) as f32;
+            let loss = step.train(windows, batch);
+            total += loss;
+            after_step(&Step { epoch, number: i + 1, steps: batches, loss });
+        }
     });
     let squares = step.weights().iter().map(|&w| f64::from(w).powi(2)).sum::<f64>();
-    total / batches + weight_decay * 0.5 * squares
+    total / batches as f64 + hyperparameters.weight_decay * 0.5 * squares
 }
 
 fn print_setup(
@@ -171,12 +212,52 @@ fn print_setup(
     println!("\n{hyperparameters}\n\n{model}\n");
 }
 
+/// Lines within an epoch that takes its time.
+struct Progress {
+    epochs: usize,
+    shown: Instant,
+    total: f64,
+    steps: usize,
+}
+
+impl Progress {
+    fn new(epochs: usize) -> Self {
+        Self { epochs, shown: Instant::now(), total: 0.0, steps: 0 }
+    }
+
+    fn print_step(&mut self, step: &Step) {
+        if step.number == 1 {
+            *self = Self::new(self.epochs);
+        }
+        self.total += step.loss;
+        self.steps += 1;
+        if self.shown.elapsed() >= SILENCE && step.number < step.steps {
+            let part = step.number as f64 / step.steps as f64;
+            let done = (step.epoch - 1) as f64 + part;
+            println!(
+                "{}  loss {:.5} over the last {} steps",
+                label(step.epoch, done, self.epochs),
+                self.total / self.steps as f64,
+                self.steps
+            );
+            *self = Self::new(self.epochs);
+        }
+    }
+}
+
 fn print_epoch(epoch: usize, epochs: usize, result: &Epoch) {
-    let done = "#".repeat(epoch * BAR / epochs);
-    let width = epochs.to_string().len();
     println!(
-        "epoch {epoch:>width$}/{epochs} [{done:-<BAR$}]  train MSE {:.5}  validation MSE {:.5}  \
-         {:.3} s",
-        result.train_mse, result.validation_mse, result.seconds
+        "{}  train MSE {:.5}  validation MSE {:.5}  {:.3} s",
+        label(epoch, epoch as f64, epochs),
+        result.train_mse,
+        result.validation_mse,
+        result.seconds
     );
+}
+
+/// The number of the epoch, and a bar for the epochs that are done.
+fn label(epoch: usize, done: f64, epochs: usize) -> String {
+    let bar = "#".repeat((done * BAR as f64 / epochs as f64) as usize);
+    let width = epochs.to_string().len();
+    format!("epoch {epoch:>width$}/{epochs} [{bar:-<BAR$}]")
 }

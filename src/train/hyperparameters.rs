@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+use super::{Optimizer, Schedule};
 use crate::error::{Error, Result};
 
 /// Everything that is chosen before training. The defaults are the settings of exercise 1 in
@@ -11,7 +12,10 @@ use crate::error::{Error, Result};
 /// | `hidden_size` | 12 | 1 to 1024 | units of each recurrent layer, H |
 /// | `num_layers` | 2 | 1 to 16 | recurrent layers of the encoder and of the decoder, L |
 /// | `weight_decay` | 0.0003 | 0 or more | λ of the L2 penalty λ · ½ Σ w² |
-/// | `learning_rate` | 0.001 | above 0, at most 1 | step size of Adam |
+/// | `learning_rate` | 0.001 | above 0, at most 1 | step size of the optimiser, its highest |
+/// | `optimizer` | `Adam` | `Adam`, `RmsProp`, `Sgd`; decay and momentum 0 or more, below 1 | how the weights follow their gradient |
+/// | `schedule` | `Constant` | `Constant`, `Cosine`; warm-up 0 or more, below 1 | how the learning rate changes from step to step |
+/// | `clip_norm` | `None` | `None`, or above 0 | the longest gradient that is used as it is |
 /// | `batch_size` | 100 | 1 or more | series per training step, B |
 /// | `epochs` | 15 | 1 or more | passes over the training part |
 /// | `validation_fraction` | 0.15 | above 0, below 1 | part of the series that is set aside |
@@ -32,8 +36,15 @@ pub struct Hyperparameters {
     pub num_layers: usize,
     /// λ of the L2 penalty λ · ½ Σ w² over all weights.
     pub weight_decay: f64,
-    /// Step size of Adam.
+    /// Step size of the optimiser; where a schedule changes it, the highest.
     pub learning_rate: f64,
+    /// How the weights follow their gradient.
+    pub optimizer: Optimizer,
+    /// How the learning rate changes from step to step.
+    pub schedule: Schedule,
+    /// Largest length of the gradient, √(Σ g²) over all weights and without the penalty: a longer one
+    /// is scaled down to it. Windows that scaling has blown up are what it is for.
+    pub clip_norm: Option<f64>,
     /// Series per training step, B.
     pub batch_size: usize,
     /// Passes over the training part.
@@ -51,6 +62,9 @@ impl Default for Hyperparameters {
             num_layers: 2,
             weight_decay: 0.0003,
             learning_rate: 0.001,
+            optimizer: Optimizer::Adam,
+            schedule: Schedule::Constant,
+            clip_norm: None,
             batch_size: 100,
             epochs: 15,
             validation_fraction: 0.15,
@@ -88,6 +102,22 @@ impl Hyperparameters {
         if !(rate > 0.0 && rate <= 1.0) {
             return Err(Error::setting("learning_rate", rate, "above 0 and at most 1"));
         }
+        match self.optimizer {
+            Optimizer::Adam => {}
+            Optimizer::RmsProp { decay, momentum } => {
+                check_part("decay", decay)?;
+                check_part("momentum", momentum)?;
+            }
+            Optimizer::Sgd { momentum } => check_part("momentum", momentum)?,
+        }
+        if let Schedule::Cosine { warmup_fraction } = self.schedule {
+            check_part("warmup_fraction", warmup_fraction)?;
+        }
+        if let Some(norm) = self.clip_norm
+            && !(norm > 0.0 && norm.is_finite())
+        {
+            return Err(Error::setting("clip_norm", norm, "above 0, or None"));
+        }
         let fraction = self.validation_fraction;
         if !(fraction > 0.0 && fraction < 1.0) {
             return Err(Error::setting("validation_fraction", fraction, "above 0 and below 1"));
@@ -96,12 +126,26 @@ impl Hyperparameters {
     }
 }
 
+/// Refuses what is not a part of something, all of it excluded.
+fn check_part(name: &'static str, value: f64) -> Result<()> {
+    if (0.0..1.0).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::setting(name, value, "0 or more and below 1"))
+}
+
 impl fmt::Display for Hyperparameters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "hidden_size          {}", self.hidden_size)?;
         writeln!(f, "num_layers           {}", self.num_layers)?;
         writeln!(f, "weight_decay         {}", self.weight_decay)?;
         writeln!(f, "learning_rate        {}", self.learning_rate)?;
+        writeln!(f, "optimizer            {}", self.optimizer)?;
+        writeln!(f, "schedule             {}", self.schedule)?;
+        match self.clip_norm {
+            Some(norm) => writeln!(f, "clip_norm            {norm}")?,
+            None => writeln!(f, "clip_norm            none")?,
+        }
         writeln!(f, "batch_size           {}", self.batch_size)?;
         writeln!(f, "epochs               {}", self.epochs)?;
         writeln!(f, "validation_fraction  {}", self.validation_fraction)?;

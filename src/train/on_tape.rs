@@ -3,7 +3,7 @@ use dfdx::tensor::{AsArray, Cpu, Gradients, OwnedTape, SplitTape, Tensor, Tensor
 use dfdx::tensor_ops::{Backward, MeanTo, ReshapeTo};
 use std::time::Instant;
 
-use super::{Adam, Epoch, History, Hyperparameters};
+use super::{Adam, Epoch, History, Hyperparameters, Optimizer, RmsProp, Sgd, clip_gradients};
 use crate::Sequence;
 use crate::data::Dataset;
 use crate::error::{Error, Result, check_size};
@@ -99,7 +99,12 @@ struct Closure<'a, M, F> {
 
 trait Network {
     fn forward(&self, past: Traced) -> Result<Traced>;
-    fn update(&mut self, adam: &mut Adam, gradients: Gradients<f32, Cpu>) -> Result<()>;
+    fn update(
+        &mut self,
+        descent: &mut Descent,
+        gradients: Gradients<f32, Cpu>,
+        clip_norm: Option<f64>,
+    ) -> Result<()>;
     fn weights(&self) -> Vec<Vec<f32>>;
     fn set_weights(&mut self, weights: &[Vec<f32>]);
 }
@@ -109,8 +114,20 @@ impl<M: Parameters<f32, Cpu>, F: Fn(&M, Traced) -> Result<Traced>> Network for C
         (self.forward)(self.model, past)
     }
 
-    fn update(&mut self, adam: &mut Adam, gradients: Gradients<f32, Cpu>) -> Result<()> {
-        adam.update(self.model, gradients)
+    fn update(
+        &mut self,
+        descent: &mut Descent,
+        mut gradients: Gradients<f32, Cpu>,
+        clip_norm: Option<f64>,
+    ) -> Result<()> {
+        if let Some(max_norm) = clip_norm {
+            clip_gradients(self.model, &mut gradients, max_norm)?;
+        }
+        match descent {
+            Descent::Adam(adam) => adam.update(self.model, gradients),
+            Descent::RmsProp(rms_prop) => rms_prop.update(self.model, gradients),
+            Descent::Sgd(sgd) => sgd.update(self.model, gradients),
+        }
     }
 
     fn weights(&self) -> Vec<Vec<f32>> {
@@ -120,6 +137,36 @@ impl<M: Parameters<f32, Cpu>, F: Fn(&M, Traced) -> Result<Traced>> Network for C
     fn set_weights(&mut self, weights: &[Vec<f32>]) {
         for ((_, mut parameter), values) in self.model.parameters_mut().into_iter().zip(weights) {
             parameter.copy_from(values);
+        }
+    }
+}
+
+/// The optimiser that the hyperparameters name.
+enum Descent {
+    Adam(Adam),
+    RmsProp(RmsProp),
+    Sgd(Sgd),
+}
+
+impl Descent {
+    fn new(hyperparameters: &Hyperparameters) -> Self {
+        let Hyperparameters { learning_rate, weight_decay, optimizer, .. } = *hyperparameters;
+        match optimizer {
+            Optimizer::Adam => Self::Adam(Adam::new(learning_rate, weight_decay)),
+            Optimizer::RmsProp { decay, momentum } => {
+                Self::RmsProp(RmsProp::new(learning_rate, weight_decay, decay, momentum))
+            }
+            Optimizer::Sgd { momentum } => {
+                Self::Sgd(Sgd::new(learning_rate, weight_decay, momentum))
+            }
+        }
+    }
+
+    fn set_learning_rate(&mut self, learning_rate: f64) {
+        match self {
+            Self::Adam(adam) => adam.set_learning_rate(learning_rate),
+            Self::RmsProp(rms_prop) => rms_prop.set_learning_rate(learning_rate),
+            Self::Sgd(sgd) => sgd.set_learning_rate(learning_rate),
         }
     }
 }
@@ -172,9 +219,10 @@ fn run(
     ] {
         check_size(what, expected, found)?;
     }
-    let Hyperparameters { batch_size, seed, learning_rate, weight_decay, .. } = *hyperparameters;
+    let Hyperparameters { batch_size, seed, learning_rate, .. } = *hyperparameters;
     let dev = Cpu::default();
-    let mut adam = Adam::new(learning_rate, weight_decay);
+    let mut descent = Descent::new(hyperparameters);
+    let (mut step, steps) = (0, train.len().div_ceil(batch_size) * hyperparameters.epochs);
     let mut epochs = Vec::with_capacity(hyperparameters.epochs);
     for epoch in 1..=hyperparameters.epochs {
         let start = Instant::now();
@@ -186,7 +234,9 @@ fn run(
             let prediction = network.forward(past.leaky_traced())?;
             let loss = squared_error(prediction, target.of(batch))?;
             total += f64::from(loss.array());
-            network.update(&mut adam, loss.backward())?;
+            descent.set_learning_rate(hyperparameters.schedule.rate(learning_rate, step, steps));
+            network.update(&mut descent, loss.backward(), hyperparameters.clip_norm)?;
+            step += 1;
         }
         let train_prediction = predict(&|past| network.forward(past), train)?;
         let validation_prediction = predict(&|past| network.forward(past), validation)?;

@@ -8,9 +8,13 @@ One file for each decoder input, with the weights before training under PyTorch'
     prediction           (B, F, D)
     loss                 mean over the batch of 1/2 the sum of the squared errors
     gradient.NAME        of that loss, for every weight
-    step3.NAME           every weight after three steps of Adam with L2 weight decay
+    norm, clipped.NAME   its length, and the same clipped to a length of 0.5
+    adam.NAME            every weight after three steps of Adam with L2 weight decay
+    rmsprop.NAME         the same for RMSProp
+    sgd.NAME             the same for SGD with momentum
 """
 
+import copy
 import pathlib
 
 import torch
@@ -18,7 +22,13 @@ from safetensors.torch import save_file
 
 HERE = pathlib.Path(__file__).parent
 BATCH, PAST, FUTURE, FEATURES, HIDDEN, LAYERS = 3, 5, 4, 2, 5, 2
-ADAM = dict(lr=0.01, eps=1e-7, weight_decay=0.02)
+OPTIMIZERS = {
+    "adam": lambda p: torch.optim.Adam(p, lr=0.01, eps=1e-7, weight_decay=0.02),
+    "rmsprop": lambda p: torch.optim.RMSprop(
+        p, lr=0.007, alpha=0.92, momentum=0.5, eps=1e-7, weight_decay=0.02
+    ),
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, weight_decay=0.02),
+}
 
 torch.set_default_dtype(torch.float64)
 
@@ -63,11 +73,15 @@ for seed, name in enumerate(["repeat_last", "zeros"]):
     tensors |= {"past": past, "future": future, "prediction": prediction, "loss": loss.reshape(1)}
     tensors |= {f"gradient.{key}": value.grad.clone() for key, value in model.named_parameters()}
 
-    adam = torch.optim.Adam(model.parameters(), **ADAM)
-    for _ in range(3):
-        adam.zero_grad()
-        half_squared_error(model(past), future).backward()
-        adam.step()
-    tensors |= {f"step3.{key}": value for key, value in model.named_parameters()}
+    for key, optimizer in OPTIMIZERS.items():
+        trained = copy.deepcopy(model)
+        optimizer = optimizer(trained.parameters())
+        for _ in range(3):
+            optimizer.zero_grad()
+            half_squared_error(trained(past), future).backward()
+            optimizer.step()
+        tensors |= {f"{key}.{name}": value for name, value in trained.named_parameters()}
+    tensors["norm"] = torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5).reshape(1)
+    tensors |= {f"clipped.{key}": value.grad for key, value in model.named_parameters()}
     tensors = {key: value.detach().float().contiguous() for key, value in tensors.items()}
     save_file(tensors, HERE / f"{name}.safetensors")

@@ -2,8 +2,8 @@
 
 use crate::reference::{Numbers, Seq2Seq, assert_close, wide};
 use seq2seq::kernels::DecoderInput;
-use seq2seq::kernels::cpu::adam::Adam;
 use seq2seq::kernels::cpu::level::Level;
+use seq2seq::kernels::cpu::optimizer::{Optimizer, Settings};
 use seq2seq::kernels::cpu::seq2seq::{Loss, Network, NetworkShape, TrainStep, Windows};
 
 const SIZES: [usize; 10] = [1, 2, 3, 5, 7, 8, 13, 16, 17, 33];
@@ -51,7 +51,7 @@ impl Case {
             self.past_steps,
             self.future_steps,
             self.loss,
-            Adam { weight_decay: 0.01, ..Adam::default() },
+            Settings { weight_decay: 0.01, ..Settings::default() },
             level,
         )
     }
@@ -148,6 +148,7 @@ fn any_number_of_threads_gives_the_same_bits() {
             let train = |threads| {
                 pool(threads).install(|| {
                     let mut step = case.step(level);
+                    step.settings.clip_norm = Some(0.3);
                     let losses: Vec<f64> =
                         (0..20).map(|i| step.train(case.windows(), &case.batch[i..])).collect();
                     (losses, step.weights().to_vec())
@@ -207,10 +208,17 @@ fn predictions_gradient_and_training_equal_pytorch() {
                 DecoderInput::Zeros
             },
         };
-        let adam = Adam {
+        let optimizer = match case["optimizer"].as_str().expect("a name") {
+            "Adam" => Optimizer::Adam,
+            "RmsProp" => Optimizer::RmsProp { decay: 0.92, momentum: 0.5 },
+            "Sgd" => Optimizer::Sgd { momentum: 0.9 },
+            other => panic!("{other}"),
+        };
+        let settings = Settings {
+            optimizer,
             learning_rate: 0.01,
             weight_decay: case["weight_decay"].as_f64().expect("a factor") as f32,
-            ..Adam::default()
+            clip_norm: case["clip_norm"].as_f64(),
         };
         let loss = if flag("half_sum") { Loss::HalfSum } else { Loss::Mean };
         let (past, future) = (vec("x"), vec("y"));
@@ -222,7 +230,7 @@ fn predictions_gradient_and_training_equal_pytorch() {
             let output = network.predict(&past, p, f);
             assert_close("output", &output, &wide("output"), 1e-5);
             let weights = vec("weights");
-            let mut step = TrainStep::new(shape.clone(), weights, p, f, loss, adam, level);
+            let mut step = TrainStep::new(shape.clone(), weights, p, f, loss, settings, level);
             step.compute_gradient(windows, &batch);
             assert_close("gradient", step.gradient(), &wide("gradient"), 1e-5);
             for (t, expected) in wide("losses").into_iter().enumerate() {

@@ -38,7 +38,7 @@
 //! | `layer` | a cell over time: forward, then backward, for one tile |
 //! | [`recurrent`] | a layer as an operation on batch-first slices |
 //! | [`seq2seq`] | the fused training step of the encoder-decoder |
-//! | [`adam`] | the optimiser |
+//! | [`optimizer`] | Adam, RMSProp and SGD, after the clipping of the gradient |
 //!
 //! # Same result for any number of threads
 //!
@@ -48,7 +48,6 @@
 //! decide which. Threads only choose who computes which tile and which piece.
 
 pub mod activation;
-pub mod adam;
 mod aligned;
 mod cell;
 mod dense;
@@ -56,6 +55,7 @@ mod gru;
 mod layer;
 pub mod level;
 mod lstm;
+pub mod optimizer;
 mod outer;
 mod product;
 pub mod recurrent;

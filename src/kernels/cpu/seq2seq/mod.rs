@@ -11,7 +11,7 @@
 //! | `network` | the model's shape, its flat weights, their packed form |
 //! | `workspace` | the activations of one tile |
 //! | `pass` | forward and backward of one tile through all layers |
-//! | `step` | tiles and pieces of the gradient over threads, then Adam |
+//! | `step` | tiles and pieces of the gradient over threads, then the optimiser |
 //! | `predict` | the forward pass alone |
 
 mod network;

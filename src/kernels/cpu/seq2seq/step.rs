@@ -1,13 +1,13 @@
-//! Tiles over threads, then the sum of gradients and Adam.
+//! Tiles over threads, then the sum of gradients and the optimiser.
 
 use super::network::{Network, NetworkShape, Piece};
 use super::pass::{BackwardPass, ForwardPass, Residual, WeightsPass};
 use super::workspace::Workspace;
-use crate::kernels::cpu::adam::{Adam, Update};
 use crate::kernels::cpu::aligned::Aligned;
 use crate::kernels::cpu::cell::Cell;
 use crate::kernels::cpu::gru::Gru;
 use crate::kernels::cpu::level::Level;
+use crate::kernels::cpu::optimizer::{Settings, Update, clip_factor, squared_length};
 use crate::kernels::cpu::outer::scratch_len;
 use crate::kernels::cpu::tile::{MAX_VECTORS, Tile, gather};
 use rayon::prelude::*;
@@ -50,20 +50,22 @@ struct Share {
 /// Trains an encoder-decoder, one batch a call.
 ///
 /// A step allocates nothing, once it has seen its largest batch. It runs on the rayon pool that it
-/// is called from; call it from inside the pool (see [`TrainStep::train_all`]) where steps are
-/// short.
+/// is called from; where steps are short, enter the pool once for many of them, with
+/// [`rayon::scope`].
 pub struct TrainStep {
     network: Network,
     weights: Vec<f32>,
     gradient: Vec<f32>,
-    mean: Vec<f32>,
+    momentum: Vec<f32>,
     square: Vec<f32>,
+    /// The gradient's sum of squares, chunk by chunk.
+    squares: Vec<f64>,
     steps: i32,
     past_steps: usize,
     future_steps: usize,
     loss: Loss,
-    /// The optimiser's settings, free to change between steps.
-    pub adam: Adam,
+    /// Optimiser, learning rate, weight decay and clipping: free to change between steps.
+    pub settings: Settings,
     pieces: Vec<Piece>,
     shares: Vec<Share>,
     workspaces: Vec<RwLock<Workspace>>,
@@ -86,21 +88,22 @@ impl TrainStep {
         past_steps: usize,
         future_steps: usize,
         loss: Loss,
-        adam: Adam,
+        settings: Settings,
         level: Level,
     ) -> Self {
         assert!(past_steps > 0 && future_steps > 0);
         let network = Network::new(shape, &weights, level);
         TrainStep {
             gradient: vec![0.0; weights.len()],
-            mean: vec![0.0; weights.len()],
+            momentum: vec![0.0; weights.len()],
             square: vec![0.0; weights.len()],
+            squares: vec![0.0; weights.len().div_ceil(CHUNK)],
             steps: 0,
             weights,
             past_steps,
             future_steps,
             loss,
-            adam,
+            settings,
             pieces: network.shape.pieces(),
             shares: Vec::new(),
             workspaces: Vec::new(),
@@ -130,22 +133,6 @@ impl TrainStep {
         let loss = self.compute_gradient(windows, batch);
         self.update();
         loss
-    }
-
-    /// One step for each batch of `batch_size` of the indices, the last one as small as it comes;
-    /// `each` hears the loss of every batch. Enters the thread pool once.
-    pub fn train_all(
-        &mut self,
-        windows: Windows<'_>,
-        order: &[usize],
-        batch_size: usize,
-        mut each: impl FnMut(f64) + Send,
-    ) {
-        rayon::scope(|_| {
-            for batch in order.chunks(batch_size) {
-                each(self.train(windows, batch));
-            }
-        });
     }
 
     /// The loss of the batch; its gradient is then in [`gradient`](TrainStep::gradient).
@@ -256,17 +243,27 @@ impl TrainStep {
         tiles * steps * rows * self.network.level.lanes() * MAX_VECTORS
     }
 
-    /// Adam with the gradient as it is.
+    /// The optimiser, with the gradient scaled down if it is too long.
     fn update(&mut self) {
         self.steps = self.steps.saturating_add(1);
-        let (adam, step, level) = (self.adam, self.steps, self.network.level);
+        let scale = self.settings.clip_norm.map_or(1.0, |most| clip_factor(self.norm(), most));
+        let (settings, step, level) = (self.settings, self.steps, self.network.level);
+        let scale = scale as f32;
         let weights = self.weights.par_chunks_mut(CHUNK);
-        let moments = self.mean.par_chunks_mut(CHUNK).zip(self.square.par_chunks_mut(CHUNK));
+        let states = self.momentum.par_chunks_mut(CHUNK).zip(self.square.par_chunks_mut(CHUNK));
         let gradient = self.gradient.par_chunks(CHUNK);
-        weights.zip(gradient).zip(moments).for_each(|((weights, gradient), (mean, square))| {
-            level.run(Update { adam, step, scale: 1.0, gradient, weights, mean, square });
+        weights.zip(gradient).zip(states).for_each(|((weights, gradient), (momentum, square))| {
+            level.run(Update { settings, step, scale, gradient, weights, momentum, square });
         });
         self.network.set_weights(&self.weights);
+    }
+
+    /// The length of the whole gradient, added up in an order that does not depend on the threads.
+    fn norm(&mut self) -> f64 {
+        let gradient = self.gradient.par_chunks(CHUNK);
+        let squares = self.squares.par_iter_mut().zip(gradient);
+        squares.for_each(|(square, gradient)| *square = squared_length(gradient));
+        self.squares.iter().sum::<f64>().sqrt()
     }
 
     /// Makes room for so many tiles at once, and for the scratch memory of all threads.
