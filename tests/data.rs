@@ -263,3 +263,35 @@ fn a_set_is_scaled_by_the_part_that_was_fitted() {
     let two = sine_cosine(SineCosine::default()).unwrap();
     assert!(scaler.transform(&two).unwrap_err().to_string().contains("is 2, but 1"));
 }
+
+#[test]
+fn known_sines_are_what_they_say() {
+    for offset in [false, true] {
+        let settings = KnownSines { series: 200, past_steps: 12, offset, ..Default::default() };
+        let (data, sines) = known_sines(settings).unwrap();
+        assert_eq!((data.len(), sines.len()), (200, 200));
+        for (i, sine) in sines.iter().enumerate() {
+            let step = sine.frequency * std::f32::consts::TAU / 30.0;
+            let at =
+                |k: usize| sine.height * (sine.first_phase + step * k as f32).sin() + sine.offset;
+            let window = data.window(i).unwrap();
+            for (k, value) in [&window.past[..], &window.future].concat().iter().enumerate() {
+                assert!((value - at(k)).abs() < 1e-4, "series {i}, step {k}: {value}, {}", at(k));
+            }
+            let last = sine.height * sine.last_phase.sin() + sine.offset;
+            assert!((window.past[11] - last).abs() < 1e-4);
+            assert_eq!(sine.offset != 0.0, offset);
+        }
+    }
+    assert!(known_sines(KnownSines { series: 0, ..Default::default() }).is_err());
+}
+
+#[test]
+fn the_task_of_a_denoiser_is_its_own_past() {
+    let settings = NoisyTwoSines { series: 50, past_steps: 20, future_steps: 10, seed: 3 };
+    let task = denoising_two_sines(settings).unwrap();
+    let NoisyTwoSines { series, past_steps, future_steps, seed } = settings;
+    let clean = two_sines(TwoSines { series, past_steps, future_steps, seed }).unwrap();
+    assert_eq!(task.past(), noisy_two_sines(settings).unwrap().past());
+    assert_eq!(task.future(), clean.past());
+}

@@ -70,6 +70,43 @@ fn impossible_windows_are_refused() {
     assert!(message(&[0.0, f32::NAN, 0.0], 1, 1, 1).contains("NaN"));
 }
 
+/// Wave of i, the same on every machine.
+fn wave(i: usize) -> f32 {
+    ((i * i) as f32 * 0.37).sin()
+}
+
+#[test]
+fn a_probe_finds_what_is_there_and_nothing_else() {
+    let inputs: Vec<f32> = (0..600).map(wave).collect(); // (200, 3)
+    let there: Vec<f32> = inputs.chunks(3).map(|row| 2.0 * row[0] - row[2] + 1.0).collect();
+    let absent: Vec<f32> = (0..200).map(|i| wave(i + 7919)).collect();
+    assert!(linear_probe(&inputs, &there).unwrap() > 0.9999);
+    assert!(linear_probe(&inputs, &absent).unwrap() < 0.2);
+    assert!(linear_probe(&inputs, &[0.5; 200]).unwrap_err().to_string().contains("the same"));
+    assert!(linear_probe(&inputs[..599], &there).unwrap_err().to_string().contains("is 599"));
+    assert!(linear_probe(&[], &[]).is_err());
+}
+
+#[test]
+fn correlation_has_a_sign_and_no_scale() {
+    let a: Vec<f32> = (0..50).map(wave).collect();
+    let opposite: Vec<f32> = a.iter().map(|v| 3.0 - 7.0 * v).collect();
+    assert!((correlation(&a, &a).unwrap() - 1.0).abs() < 1e-9);
+    assert!((correlation(&a, &opposite).unwrap() + 1.0).abs() < 1e-6);
+    assert_eq!(correlation(&a, &[2.0; 50]).unwrap(), 0.0);
+    assert!(correlation(&a, &a[1..]).is_err());
+}
+
+#[test]
+fn bands_have_the_means_of_their_points() {
+    let x = [0.0, 1.0, 9.0, 10.0];
+    assert_eq!(mean_by_band(&x, &[1.0, 3.0, 5.0, 9.0], 2).unwrap(), [(2.5, 2.0), (7.5, 7.0)]);
+    assert_eq!(mean_by_band(&x, &[1.0, 3.0, 5.0, 9.0], 5).unwrap().len(), 2, "empty bands");
+    assert!(mean_by_band(&x, &[1.0], 2).is_err());
+    assert!(mean_by_band(&x, &[1.0; 4], 0).unwrap_err().to_string().contains("bands is 0"));
+    assert!(mean_by_band(&[], &[], 2).is_err());
+}
+
 proptest! {
     #[test]
     fn windows_follow_each_other(steps in 2..40_usize, p in 1..6_usize, f in 1..6_usize, d in 1..4_usize) {

@@ -109,17 +109,30 @@ fn every_picture_is_one_bundle_of_svg_and_png() {
 fn every_notebook_runs_as_shipped() {
     let _turn = turn();
     let mut arguments = vec!["run".into()];
-    arguments.extend(exercises().into_iter().chain(solutions()).map(path_text));
+    arguments.extend(exercises().into_iter().map(path_text));
     expect_success(&workbook(&arguments));
 }
 
+/// One edit a notebook, as somebody in a class would make it. In the solutions, whose other cells are
+/// those of the notebooks above.
 #[test]
-fn an_edited_hyperparameter_runs() {
+fn every_notebook_runs_with_an_edited_hyperparameter() {
     let _turn = turn();
-    let notebook = path_text(Path::new(ROOT).join("notebooks/exercise_1_sine_cosine.ipynb"));
-    let output =
-        workbook(&["run", "--replace", "hidden_size: 12", "hidden_size: 7", notebook.as_str()]);
-    expect_success(&output);
+    let edits = [
+        ("0_start_here", "seed: 42", "seed: 43"),
+        ("1_recurrent_networks", "batch_size: 32", "batch_size: 64"),
+        ("2_encoder_decoder", "batch_size: 512", "batch_size: 1024"),
+        ("exercise_1_sine_cosine", "hidden_size: 12", "hidden_size: 7"),
+        ("exercise_2_two_sines", "hidden_size: 35", "hidden_size: 20"),
+        ("exercise_3_denoising", "hidden_size: 35", "hidden_size: 20"),
+    ];
+    let names: Vec<_> = solutions().iter().map(|path| path.file_stem().unwrap().into()).collect();
+    let edited: Vec<std::ffi::OsString> = edits.iter().map(|(name, ..)| (*name).into()).collect();
+    assert_eq!(names, edited, "a notebook without an edit, or an edit without a notebook");
+    for (name, old, new) in edits {
+        let path = path_text(Path::new(ROOT).join(format!("notebooks/solutions/{name}.ipynb")));
+        expect_success(&workbook(&["run", "--replace", old, new, path.as_str()]));
+    }
 }
 
 /// Two kernels at once, each with a notebook of its own.
@@ -227,6 +240,29 @@ fn every_kind_of_failure_is_reported_with_its_cell() {
     }
     assert!(!message.contains("cell 2:") && !message.contains("cell 7:"), "{message}");
     assert_eq!(fs::read_to_string(&path).unwrap(), before, "a failed run was saved");
+}
+
+/// A lesson can be about a failure: its cell has the tag for it, and then has to fail.
+#[test]
+fn a_cell_that_is_meant_to_fail_has_to_fail() {
+    let _turn = turn();
+    let tagged = |name: &str, cells: &[&str]| {
+        let path = temporary(name, cells);
+        let mut notebook = read(&path);
+        for cell in notebook["cells"].as_array_mut().unwrap() {
+            cell["metadata"] = json!({"tags": ["raises-exception"]});
+        }
+        fs::write(&path, notebook.to_string()).unwrap();
+        path
+    };
+    let failing = tagged("meant", &["panic!(\"out of luck\");", "let b: u32 = \"a text\";"]);
+    expect_success(&workbook(&["run", "--save", failing.to_str().unwrap()]));
+    let saved = fs::read_to_string(&failing).unwrap();
+    assert!(saved.contains("out of luck") && saved.contains("mismatched types"), "{saved}");
+
+    let fine = tagged("not_meant", &["let a = 1;"]);
+    let message = expect_failure(&workbook(&["run", fine.to_str().unwrap()]));
+    assert!(message.contains("has the tag raises-exception, but did not fail"), "{message}");
 }
 
 /// The kernels work on one pool of threads, however often a cell trains.

@@ -41,6 +41,10 @@ fn all_pictures_are_drawn_in_both_formats() {
     let errors = [0.5, 0.25, f64::NAN, 0.125];
     let heat_map = plot::heat_map("size", &[3, 6], "rate", &[0.01, 0.1], &errors).unwrap();
     check(&heat_map, &["size", "rate", "0.01", "6", "0.12500", "NaN"]);
+    let by_step = plot::by_step("MSE", &[("first", &[0.5, 0.7]), ("second", &[0.1, 0.9])]).unwrap();
+    check(&by_step, &["Error by forecast step", "first", "second", "forecast step", "MSE"]);
+    let one = plot::lines("A point", "x name", "y name", &[("alone", &[(3.0, -2.0)])]).unwrap();
+    check(&one, &["A point", "x name", "y name", "alone"]);
     let diagram = plot::encoder_decoder(&model, 4, 10).unwrap();
     check(&diagram, &["encoder", "decoder", "states", "dense (2)", "layer 1 (12)", "y10"]);
 }
@@ -68,4 +72,7 @@ fn too_many_series_are_refused() {
     assert!(plot::predictions(&data, &[0.0], 1).is_err());
     let message = plot::heat_map("a", &[1], "b", &[1, 2], &[0.5]).unwrap_err().to_string();
     assert!(message.contains("is 1, but 2"), "{message}");
+    let line = |points: &[(f64, f64)]| plot::lines("t", "x", "y", &[("a", points)]).unwrap_err();
+    assert!(line(&[]).to_string().contains("no point"));
+    assert!(line(&[(0.0, 1.0), (1.0, f64::NAN)]).to_string().contains("(1, NaN)"));
 }
