@@ -5,7 +5,7 @@
 //!      config/           what evcxr runs before the kernel answers, and the repository's Cargo.lock
 //!      base, key         what the seed was made from
 //! ```
-//! evcxr itself compiles the seed, in the same way as a kernel does later, so that cargo finds there
+//! evcxr itself compiles the seed, and checks it, in the same way as a kernel does later, so that cargo finds there
 //! nothing left to compile. Cargo tells changed files by their times, so copies keep the times.
 
 use std::ffi::{OsStr, OsString};
@@ -38,6 +38,11 @@ let warm_up = String::new();
 drop(warm_up);
 ";
 
+/// A cell that is only checked. After a mistake in a cell evcxr asks `cargo check` where it is, which
+/// does not share what `cargo build` has compiled: left to the learner, the first mistake in each
+/// kernel would take minutes.
+const CHECKED: &str = "String::new();";
+
 /// What a seed is made from.
 struct Key {
     /// The compiler and its settings: with others, nothing of an older seed is of use.
@@ -59,7 +64,7 @@ impl Key {
         sha.update(rustc.stdout);
         // evcxr links with lld when it finds it, which changes the flags of every crate.
         sha.update([u8::from(is_on_path("lld"))]);
-        for text in [RESTORE_LOCK, &dependency(project), PRELUDE] {
+        for text in [RESTORE_LOCK, &dependency(project), PRELUDE, CHECKED] {
             sha.update(text);
         }
         let read = |name: &str| {
@@ -211,6 +216,8 @@ pub(crate) fn warm() -> Result<()> {
     thread::spawn(move || outputs.stdout.into_iter().for_each(drop));
     let stderr = thread::spawn(move || outputs.stderr.into_iter().collect::<Vec<_>>());
     context.execute(":load_config --quiet").map_err(|error| describe(&error))?;
+    let errors = context.check(CHECKED).map_err(|error| describe(&error))?;
+    ensure!(errors.is_empty(), "{}", texts(&errors));
     drop(context);
     let lines = stderr.join().map_err(|_| anyhow!("lost the output of the warm-up"))?;
     if !lines.is_empty() {
@@ -221,16 +228,18 @@ pub(crate) fn warm() -> Result<()> {
 
 fn describe(error: &evcxr::Error) -> anyhow::Error {
     match error {
-        evcxr::Error::CompilationErrors(errors) => {
-            // The compiler's errors come with their rendering; those of a `:dep` line do not.
-            let texts = errors.iter().map(|error| match error.rendered() {
-                text if text.is_empty() => error.message(),
-                text => text,
-            });
-            anyhow!("{}", texts.collect::<Vec<_>>().join("\n"))
-        }
+        evcxr::Error::CompilationErrors(errors) => anyhow!("{}", texts(errors)),
         other => anyhow!("{other}"),
     }
+}
+
+fn texts(errors: &[evcxr::CompilationError]) -> String {
+    // The compiler's errors come with their rendering; those of a `:dep` line do not.
+    let texts = errors.iter().map(|error| match error.rendered() {
+        text if text.is_empty() => error.message(),
+        text => text,
+    });
+    texts.collect::<Vec<_>>().join("\n")
 }
 
 /// Takes away what evcxr runs first, for a kernel that must do without the crate.
