@@ -5,8 +5,8 @@
 //!      config/           what evcxr runs before the kernel answers, and the repository's Cargo.lock
 //!      base, key         what the seed was made from
 //! ```
-//! evcxr itself compiles the seed, and checks it, in the same way as a kernel does later, so that cargo finds there
-//! nothing left to compile. Cargo tells changed files by their times, so copies keep the times.
+//! evcxr itself compiles and checks the seed, in the same way as a kernel does later, so that cargo
+//! finds nothing left to compile. Cargo tells changed files by their times, so copies keep the times.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
