@@ -68,7 +68,9 @@ pub mod prelude {
         Check, Fold, LeastSquares, RollingOrigin, Scores, correlation, linear_probe, mean_by_band,
         mse, mse_by_feature, mse_by_series, mse_by_step, mse_of_feature, repeat_last,
     };
-    pub use crate::layers::{Attention, Dense, Gru, Initializer, Lstm, LstmState, SimpleRnn};
+    pub use crate::layers::{
+        Attention, Cell, Dense, Gru, Initializer, Lstm, LstmState, Recurrent, SimpleRnn,
+    };
     pub use crate::model::{
         Autoregressive, AutoregressiveSettings, DecoderInput, Feeding, Seq2Seq, load_weights,
         save_weights,

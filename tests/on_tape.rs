@@ -159,3 +159,27 @@ fn the_two_halves_are_the_whole() {
     let message = model.step(states[0].clone(), &states[..1]).unwrap_err().to_string();
     assert!(message.contains("number of states (one a layer) is 1, but 2"), "{message}");
 }
+
+#[test]
+fn a_stack_that_is_chosen_by_its_cell_is_that_stack() {
+    let dev = Cpu::default();
+    let (data, _) = waves(5, 20, 1);
+    let x: Sequence = data.past_tensor(&dev);
+    let chosen = |cell| Recurrent::new(cell, 1, &[3, 4], &mut Initializer::new(9), &dev).unwrap();
+    macro_rules! check {
+        ($cell:ident) => {
+            let own = $cell::new(1, &[3, 4], &mut Initializer::new(9), &dev).unwrap();
+            let stack = chosen(Cell::$cell);
+            assert_eq!(stack.to_string(), own.to_string());
+            assert_eq!(stack.parameter_count(), own.parameter_count());
+            let (outputs, _) = own.forward(x.clone(), None).unwrap();
+            assert_eq!(stack.forward(x.clone()).unwrap().as_vec(), outputs.as_vec());
+            let (last, _) = own.forward_last(x.clone(), None).unwrap();
+            assert_eq!(stack.forward_last(x.clone()).unwrap().as_vec(), last.as_vec());
+        };
+    }
+    check!(SimpleRnn);
+    check!(Lstm);
+    check!(Gru);
+    assert!(Recurrent::new(Cell::Gru, 1, &[], &mut Initializer::new(9), &dev).is_err());
+}

@@ -7,6 +7,7 @@ mod gru;
 mod initializer;
 mod lstm;
 mod parameters;
+mod recurrent;
 mod simple_rnn;
 mod stack;
 
@@ -17,5 +18,6 @@ pub use initializer::Initializer;
 pub use lstm::{Lstm, LstmState, LstmWeights};
 pub(crate) use parameters::prefixed;
 pub use parameters::{Parameter, ParameterMut, Parameters};
+pub use recurrent::{Cell, Recurrent};
 pub use simple_rnn::{SimpleRnn, SimpleRnnWeights};
 pub use stack::{LastAndStates, OutputsAndStates, RecurrentWeights};
