@@ -30,11 +30,12 @@ const SPACE_MB: u64 = 2000;
 const RESTORE_LOCK: &str = "!cp \"$EVCXR_CONFIG_DIR/Cargo.lock\" \"$EVCXR_TMPDIR/Cargo.lock\"";
 
 /// Runs last before a kernel answers. The first variable takes seven seconds, for rust-analyzer reads
-/// all that it needs to tell its type: better before the learner's first cell than in it. Nothing may
-/// be printed here (nobody reads it yet, and evcxr waits until somebody does), and nothing stays
-/// behind: the variable is moved.
+/// all that it needs to tell its type: better before the learner's first cell than in it. And at the
+/// first `?` evcxr has to find out that there is one, and shows a picture of the same cell as text.
+/// Nothing may be printed here (nobody reads it yet, and evcxr waits until somebody does), and nothing
+/// stays behind: the variable is moved.
 const PRELUDE: &str = "\
-let warm_up = String::new();
+let warm_up: String = \"ready\".parse()?;
 drop(warm_up);
 ";
 
@@ -64,15 +65,16 @@ impl Key {
         sha.update(rustc.stdout);
         // evcxr links with lld when it finds it, which changes the flags of every crate.
         sha.update([u8::from(is_on_path("lld"))]);
-        for text in [RESTORE_LOCK, &dependency(project), PRELUDE, CHECKED] {
-            sha.update(text);
-        }
+        sha.update(dependency(project));
         let read = |name: &str| {
             fs::read(project.root.join(name)).with_context(|| format!("cannot read {name}"))
         };
         sha.update(read(".cargo/config.toml")?);
         let base = hexadecimal(&sha.clone().finalize());
         sha.update(read("Cargo.lock")?);
+        for text in [RESTORE_LOCK, PRELUDE, CHECKED] {
+            sha.update(text);
+        }
 
         let mut files = vec![project.root.join("Cargo.toml")];
         list_sources(&project.root.join("src"), &mut files)?;
