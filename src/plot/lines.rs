@@ -81,6 +81,12 @@ fn from_zero((low, high): (f64, f64)) -> (f64, f64) {
     (if low < 0.0 { low - room } else { 0.0 }, high + room)
 }
 
+/// A tick of an axis, without the digits that rounding leaves behind.
+fn number(value: &f64) -> String {
+    let text = format!("{value:.4}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 struct Lines<'a> {
     title: &'a str,
     names: (&'a str, &'a str),
@@ -108,6 +114,8 @@ impl Drawing for Lines<'_> {
             .y_desc(self.names.1)
             .x_labels(12)
             .y_labels(6)
+            .x_label_formatter(&number)
+            .y_label_formatter(&number)
             .axis_desc_style(text(16, INK))
             .label_style(text(14, INK))
             .bold_line_style(GRID)
