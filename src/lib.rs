@@ -64,8 +64,8 @@ pub mod prelude {
         WindowScaler, noisy_two_sines, noisy_waves, random_sines, sine_cosine, two_sines,
     };
     pub use crate::evaluate::{Check, LeastSquares, mse, mse_of_feature, repeat_last};
-    pub use crate::layers::{Dense, Gru, Initializer};
-    pub use crate::model::{DecoderInput, Seq2Seq};
+    pub use crate::layers::{Dense, Gru, Initializer, Lstm, LstmState, SimpleRnn};
+    pub use crate::model::{DecoderInput, Seq2Seq, load_weights, save_weights};
     pub use crate::plot::{self, Picture};
     pub use crate::train::{Adam, History, Hyperparameters, fit, fit_with};
     pub use crate::{Device, Error, Result, Sequence, State};

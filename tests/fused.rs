@@ -1,139 +1,15 @@
-//! The fused kernels against the readable reference: on the tape, in any composition, and over a
-//! whole training.
+//! The fused kernels against the readable reference over a whole training. (`layers` holds a single
+//! stack against it.)
 
-use dfdx::tensor::Gradients;
-use proptest::prelude::*;
-use seq2seq::layers::{Parameter, ParameterMut, Parameters};
+use seq2seq::layers::{ParameterMut, Parameters};
 use seq2seq::prelude::*;
 use seq2seq::train::loss;
-
-/// Relative to the largest value of a tensor; the reference runs in f64.
-const TOLERANCE: f64 = 1e-5;
-
-/// A wave that does not repeat, as a stand-in for data and weights of any length.
-fn wave(length: usize, phase: f64) -> Vec<f64> {
-    (0..length).map(|i| ((i * i) as f64 * 0.37 + i as f64 + phase).sin()).collect()
-}
-
-fn to_f32(values: &[f64]) -> Vec<f32> {
-    values.iter().map(|&v| v as f32).collect()
-}
-
-/// Values that f32 holds exactly, so that both precisions start from the same.
-fn exact(length: usize, phase: f64) -> Vec<f64> {
-    to_f32(&wave(length, phase)).into_iter().map(f64::from).collect()
-}
-
-#[derive(Clone, Debug)]
-struct Sizes {
-    batch: usize,
-    time: usize,
-    features: usize,
-    hidden: Vec<usize>,
-}
-
-fn sizes() -> impl Strategy<Value = Sizes> {
-    let hidden = prop::collection::vec(1..40usize, 1..4);
-    (1..40usize, 1..12usize, 1..20usize, hidden).prop_map(|(batch, time, features, hidden)| Sizes {
-        batch,
-        time,
-        features,
-        hidden,
-    })
-}
-
-/// Everything that a stack gives, flattened: outputs, last states, and the gradients of the input,
-/// of the first states and of all weights, under a loss that uses outputs and states alike.
-macro_rules! everything {
-    ($float:ty, $sizes:expr, $forward:ident) => {{
-        let Sizes { batch, time, features, hidden } = $sizes.clone();
-        let dev = Cpu::default();
-        let mut init = Initializer::new(3);
-        let cast = |values: Vec<f64>| values.into_iter().map(|v| v as $float).collect::<Vec<_>>();
-        let mut gru = Gru::<$float, Cpu>::of_dtype(features, &hidden, &mut init, &dev).unwrap();
-        for (i, (_, mut parameter)) in gru.parameters_mut().into_iter().enumerate() {
-            // Weights of a size that leaves the gates between their extremes, biases not zero.
-            let count: usize = parameter.shape().iter().product();
-            let scale = 1.0 / (parameter.shape().last().copied().unwrap_or(1) as f64).sqrt();
-            let values = exact(count, i as f64).into_iter().map(|v| f64::from((v * scale) as f32));
-            parameter.copy_from(&cast(values.collect()));
-        }
-        let x: Sequence<$float> =
-            dev.tensor_from_vec(cast(exact(batch * time * features, 0.5)), (batch, time, features));
-        let first: Vec<State<$float>> = hidden
-            .iter()
-            .map(|&h| dev.tensor_from_vec(cast(exact(batch * h, 0.25)), (batch, h)))
-            .collect();
-        let (outputs, last) = gru.$forward(x.clone().leaky_traced(), Some(&first)).unwrap();
-        let mut found: Vec<(String, Vec<f64>)> = vec![];
-        let mut note = |name: String, values: Vec<$float>| {
-            found.push((name, values.into_iter().map(f64::from).collect()))
-        };
-        note("outputs".into(), outputs.as_vec());
-        let top = *hidden.last().unwrap();
-        let weights = cast(wave(batch * time * top, 0.75));
-        let weights: Sequence<$float> = dev.tensor_from_vec(weights, (batch, time, top));
-        // Outputs and last states both reach the loss, and the states by another path than the
-        // outputs.
-        let mut total = (outputs * weights).sum::<(), _>();
-        for (l, state) in last.iter().enumerate() {
-            note(format!("state {l}"), state.as_vec());
-            total = total + (state.clone().leaky_traced() * 0.5).square().sum::<(), _>();
-        }
-        let gradients: Gradients<$float, Cpu> = total.backward();
-        note("gradient of x".into(), gradients.get(&x).as_vec());
-        for (l, state) in first.iter().enumerate() {
-            note(format!("gradient of first state {l}"), gradients.get(state).as_vec());
-        }
-        for (name, parameter) in gru.parameters() {
-            let values = match parameter {
-                Parameter::Vector(weight) => gradients.get(weight).as_vec(),
-                Parameter::Matrix(weight) => gradients.get(weight).as_vec(),
-            };
-            note(format!("gradient of {name}"), values);
-        }
-        found
-    }};
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
-
-    #[test]
-    fn a_stack_on_the_tape_equals_the_reference(sizes in sizes()) {
-        let fused = everything!(f32, sizes, forward);
-        let reference = everything!(f64, sizes, forward_reference);
-        prop_assert_eq!(fused.len(), reference.len());
-        for ((name, found), (_, expected)) in fused.iter().zip(&reference) {
-            let largest = expected.iter().fold(f64::MIN_POSITIVE, |most, v| most.max(v.abs()));
-            prop_assert_eq!(found.len(), expected.len());
-            for (f, e) in found.iter().zip(expected) {
-                let error = (f - e).abs() / largest;
-                prop_assert!(error <= TOLERANCE, "{}: {} is not {}, off by {}", name, f, e, error);
-            }
-        }
-    }
-}
 
 fn scaled() -> (Dataset, Dataset) {
     let data = sine_cosine(SineCosine::default()).unwrap();
     let (train, validation) = data.split(0.15).unwrap();
     let scale = |data: &Dataset| WindowScaler::fit_transform(data).1;
     (scale(&train), scale(&validation))
-}
-
-#[test]
-fn a_permuted_input_is_read_by_its_shape() {
-    let dev = Cpu::default();
-    let gru = Gru::new(3, &[4], &mut Initializer::new(1), &dev).unwrap();
-    let values = to_f32(&wave(2 * 5 * 3, 0.0));
-    let time_first: Sequence = dev.tensor_from_vec(values, (5, 2, 3));
-    let batch_first = time_first.permute::<(usize, usize, usize), dfdx::shapes::Axes3<1, 0, 2>>();
-    let (fused, _) = gru.forward(batch_first.clone(), None).unwrap();
-    let (reference, _) = gru.forward_reference(batch_first, None).unwrap();
-    for (f, r) in fused.as_vec().iter().zip(reference.as_vec()) {
-        assert!((f - r).abs() < 1e-6, "{f} {r}");
-    }
 }
 
 #[test]

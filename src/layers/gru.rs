@@ -1,11 +1,11 @@
-use dfdx::shapes::{Dtype, HasShape};
-use dfdx::tensor::{Cpu, Storage, Tape, Tensor};
+use dfdx::shapes::Dtype;
+use dfdx::tensor::{Cpu, Storage, Tape};
 use dfdx::tensor_ops::Device;
 use std::fmt;
 
-use super::initializer::zeros;
+use super::stack::{self, LastAndStates, OutputsAndStates, RecurrentWeights};
 use super::{Initializer, Parameter, ParameterMut, Parameters};
-use crate::error::{Error, Result, check_size};
+use crate::error::Result;
 use crate::kernels::{RecurrentDevice, reference};
 use crate::{Sequence, State};
 
@@ -42,26 +42,8 @@ pub struct Gru<E: Dtype = f32, D: Storage<E> = Cpu> {
     pub layers: Vec<GruWeights<E, D>>,
 }
 
-/// The weights of one layer; the rows hold the gates r, z, n.
-#[derive(Clone, Debug)]
-pub struct GruWeights<E: Dtype = f32, D: Storage<E> = Cpu> {
-    /// `(3H, D)`, D being the features of the layer's input.
-    pub weight_ih: Tensor<(usize, usize), E, D>,
-    /// `(3H, H)`
-    pub weight_hh: Tensor<(usize, usize), E, D>,
-    /// `(3H,)`
-    pub bias_ih: Tensor<(usize,), E, D>,
-    /// `(3H,)`
-    pub bias_hh: Tensor<(usize,), E, D>,
-}
-
-/// What a recurrent stack returns: the outputs of its top layer at every step, `(B, T, H)`, and the
-/// state of each layer after the last step, `(B, H)`.
-pub type OutputsAndStates<E, D, T> = (Sequence<E, D, T>, Vec<State<E, D>>);
-
-/// One layer over time: its weights, its input and its first state, to its outputs and last state.
-type LayerOverTime<E, D, T> =
-    fn(&GruWeights<E, D>, Sequence<E, D, T>, State<E, D>) -> (Sequence<E, D, T>, State<E, D>);
+/// The weights of one GRU layer, G = 3; the rows hold the gates r, z, n.
+pub type GruWeights<E = f32, D = Cpu> = RecurrentWeights<E, D>;
 
 /// Gates of a GRU.
 const GATES: usize = 3;
@@ -70,7 +52,7 @@ impl<D: Device<f32>> Gru<f32, D> {
     /// A stack with one layer for each of `hidden_sizes`, from the input up.
     ///
     /// # Errors
-    /// [`Error::Setting`] when there is no layer or a size is 0.
+    /// [`Error::Setting`](crate::Error::Setting) when there is no layer or a size is 0.
     pub fn new(
         inputs: usize,
         hidden_sizes: &[usize],
@@ -92,25 +74,7 @@ impl<E: Dtype + From<f32>, D: Device<E>> Gru<E, D> {
         initializer: &mut Initializer,
         device: &D,
     ) -> Result<Self> {
-        if inputs == 0 {
-            return Err(Error::setting("inputs", inputs, "at least 1"));
-        }
-        if hidden_sizes.is_empty() || hidden_sizes.contains(&0) {
-            let value = format!("{hidden_sizes:?}");
-            return Err(Error::setting("hidden_sizes", value, "one size a layer, each at least 1"));
-        }
-        let mut layers = Vec::with_capacity(hidden_sizes.len());
-        let mut features = inputs;
-        for &hidden in hidden_sizes {
-            let rows = GATES * hidden;
-            layers.push(GruWeights {
-                weight_ih: initializer.glorot_uniform(rows, features, device),
-                weight_hh: initializer.orthogonal(GATES, hidden, device),
-                bias_ih: zeros(rows, device),
-                bias_hh: zeros(rows, device),
-            });
-            features = hidden;
-        }
+        let layers = stack::new_layers(GATES, inputs, hidden_sizes, initializer, device)?;
         Ok(Self { layers })
     }
 }
@@ -123,42 +87,12 @@ impl<E: Dtype, D: Storage<E>> Gru<E, D> {
 
     /// Hidden size of each layer, from the input up.
     pub fn hidden_sizes(&self) -> Vec<usize> {
-        self.layers.iter().map(GruWeights::hidden_size).collect()
+        self.layers.iter().map(RecurrentWeights::hidden_size).collect()
     }
 
     /// Hidden size of the top layer: the features that come out.
     pub fn outputs(&self) -> usize {
         self.layers[self.layers.len() - 1].hidden_size()
-    }
-}
-
-impl<E: Dtype, D: Storage<E>> GruWeights<E, D> {
-    /// Features that go in, D.
-    pub fn inputs(&self) -> usize {
-        self.weight_ih.shape().1
-    }
-
-    /// Units of the layer, H.
-    pub fn hidden_size(&self) -> usize {
-        self.weight_hh.shape().1
-    }
-
-    fn parameters(&self, l: usize) -> [(String, Parameter<'_, E, D>); 4] {
-        [
-            (format!("weight_ih_l{l}"), Parameter::Matrix(&self.weight_ih)),
-            (format!("weight_hh_l{l}"), Parameter::Matrix(&self.weight_hh)),
-            (format!("bias_ih_l{l}"), Parameter::Vector(&self.bias_ih)),
-            (format!("bias_hh_l{l}"), Parameter::Vector(&self.bias_hh)),
-        ]
-    }
-
-    fn parameters_mut(&mut self, l: usize) -> [(String, ParameterMut<'_, E, D>); 4] {
-        [
-            (format!("weight_ih_l{l}"), ParameterMut::Matrix(&mut self.weight_ih)),
-            (format!("weight_hh_l{l}"), ParameterMut::Matrix(&mut self.weight_hh)),
-            (format!("bias_ih_l{l}"), ParameterMut::Vector(&mut self.bias_ih)),
-            (format!("bias_hh_l{l}"), ParameterMut::Vector(&mut self.bias_hh)),
-        ]
     }
 }
 
@@ -170,13 +104,27 @@ impl<E: Dtype, D: RecurrentDevice<E>> Gru<E, D> {
     /// travels with the outputs, and gradients flow through the states as well.
     ///
     /// # Errors
-    /// [`Error::Shape`] when x or a state does not fit the weights.
+    /// [`Error::Shape`](crate::Error::Shape) when x or a state does not fit the weights, and
+    /// [`Error::Setting`](crate::Error::Setting) when there is no series or no step.
     pub fn forward<T: Tape<E, D>>(
         &self,
         x: Sequence<E, D, T>,
         states: Option<&[State<E, D>]>,
     ) -> Result<OutputsAndStates<E, D, T>> {
-        self.run(x, states, D::gru)
+        stack::run("a GRU", &self.layers, x, states, D::gru)
+    }
+
+    /// As [`Gru::forward`], but of the outputs only the last, `(B, H)`, which then carries the tape:
+    /// sequence to vector.
+    ///
+    /// # Errors
+    /// As [`Gru::forward`].
+    pub fn forward_last<T: Tape<E, D>>(
+        &self,
+        x: Sequence<E, D, T>,
+        states: Option<&[State<E, D>]>,
+    ) -> Result<LastAndStates<E, D, T>> {
+        self.forward(x, states).map(stack::last)
     }
 }
 
@@ -190,63 +138,22 @@ impl<E: Dtype, D: Device<E>> Gru<E, D> {
         x: Sequence<E, D, T>,
         states: Option<&[State<E, D>]>,
     ) -> Result<OutputsAndStates<E, D, T>> {
-        self.run(x, states, reference::gru)
-    }
-
-    fn run<T: Tape<E, D>>(
-        &self,
-        x: Sequence<E, D, T>,
-        states: Option<&[State<E, D>]>,
-        over_time: LayerOverTime<E, D, T>,
-    ) -> Result<OutputsAndStates<E, D, T>> {
-        let (batch, time, features) = *x.shape();
-        check_size("the features axis of a GRU's input", self.inputs(), features)?;
-        for (name, size) in [("the number of series", batch), ("the number of time steps", time)] {
-            if size == 0 {
-                return Err(Error::setting(name, size, "at least 1"));
-            }
-        }
-        let states = match states {
-            Some(states) => states.to_vec(),
-            None => self.zero_states(batch, x.device()),
-        };
-        check_size("the number of states (one a layer)", self.layers.len(), states.len())?;
-        let mut outputs = x;
-        let mut last_states = Vec::with_capacity(states.len());
-        for (layer, state) in self.layers.iter().zip(states) {
-            check_size("the batch axis of a state", batch, state.shape().0)?;
-            check_size("the hidden axis of a state", layer.hidden_size(), state.shape().1)?;
-            let (layer_outputs, last_state) = over_time(layer, outputs, state);
-            outputs = layer_outputs;
-            last_states.push(last_state);
-        }
-        Ok((outputs, last_states))
-    }
-
-    /// States of zeros for a batch of B series.
-    fn zero_states(&self, batch: usize, device: &D) -> Vec<State<E, D>> {
-        self.layers.iter().map(|layer| device.zeros_like(&(batch, layer.hidden_size()))).collect()
+        stack::run("a GRU", &self.layers, x, states, reference::gru)
     }
 }
 
 impl<E: Dtype, D: Storage<E>> Parameters<E, D> for Gru<E, D> {
     fn parameters(&self) -> Vec<(String, Parameter<'_, E, D>)> {
-        let layers = self.layers.iter().enumerate();
-        layers.flat_map(|(l, layer)| layer.parameters(l)).collect()
+        stack::parameters(&self.layers)
     }
 
     fn parameters_mut(&mut self) -> Vec<(String, ParameterMut<'_, E, D>)> {
-        let layers = self.layers.iter_mut().enumerate();
-        layers.flat_map(|(l, layer)| layer.parameters_mut(l)).collect()
+        stack::parameters_mut(&mut self.layers)
     }
 }
 
 impl<E: Dtype, D: Storage<E>> fmt::Display for Gru<E, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "GRU({}", self.inputs())?;
-        for layer in &self.layers {
-            write!(f, " -> {}", layer.hidden_size())?;
-        }
-        write!(f, ", {} parameters)", self.parameter_count())
+        stack::display("GRU", &self.layers, f)
     }
 }

@@ -1,4 +1,4 @@
-//! Networks, put together from [`layers`](crate::layers).
+//! Networks, put together from [`layers`](crate::layers), and weights on disk.
 
 mod predictor;
 mod seq2seq;
@@ -7,3 +7,4 @@ mod weights;
 pub use crate::kernels::DecoderInput;
 pub use predictor::Predictor;
 pub use seq2seq::Seq2Seq;
+pub use weights::{load_weights, save_weights};

@@ -1,9 +1,10 @@
-//! Weights on disk: safetensors under PyTorch's names, so that `encoder.*` and `decoder.*` load into
-//! two `torch.nn.GRU(batch_first=True)` and `dense.*` into a `torch.nn.Linear`, and back.
+//! Weights on disk: safetensors under PyTorch's names, so that a layer's file loads into
+//! `torch.nn.RNN`, `GRU` or `LSTM` (with `batch_first=True`) or `torch.nn.Linear`, and the parts of a
+//! model (`encoder.*`, `decoder.*`, `dense.*`) into modules of these names; and back.
 
 use dfdx::tensor::Cpu;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 
@@ -14,6 +15,52 @@ use crate::layers::{Dense, Gru, Initializer, Parameters};
 /// The one setting of a model that its weights do not tell, among the file's metadata.
 const DECODER_INPUT: &str = "decoder_input";
 
+/// Writes the weights of a layer or a model to `path`, as f32 safetensors under PyTorch's names. A
+/// file that is there is replaced only once the new one is complete.
+///
+/// ```
+/// use seq2seq::prelude::*;
+///
+/// let dev = Cpu::default();
+/// let trained = Lstm::new(1, &[20, 20], &mut Initializer::new(1), &dev)?;
+/// let path = std::env::temp_dir().join("seq2seq_save_weights_example.safetensors");
+/// save_weights(&trained, &path)?;
+///
+/// let mut other = Lstm::new(1, &[20, 20], &mut Initializer::new(2), &dev)?;
+/// load_weights(&mut other, &path)?;
+/// let weights = |lstm: &Lstm| lstm.layers[1].weight_hh.as_vec();
+/// assert_eq!(weights(&other), weights(&trained));
+/// # std::fs::remove_file(&path).map_err(|e| Error::Io { path, source: e })?;
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Io`] when the file can not be written, and [`Error::Weights`] when two weights have the
+/// same name.
+pub fn save_weights(model: &impl Parameters<f32, Cpu>, path: impl AsRef<Path>) -> Result<()> {
+    write(model, None, path.as_ref())
+}
+
+/// Replaces the weights of a layer or a model by those that [`save_weights`] has written to `path`,
+/// or PyTorch under the same names. The sizes must be those of the model, and on an error the model
+/// stays as it was.
+///
+/// # Errors
+/// [`Error::Io`] when the file can not be read, and [`Error::Weights`] when it is cut off, is not a
+/// safetensors file, lacks a weight of the model, has one that the model lacks, or has one of
+/// another shape.
+pub fn load_weights(model: &mut impl Parameters<f32, Cpu>, path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    let bytes = read(path)?;
+    let file = parse(path, &bytes)?;
+    let known: HashSet<String> = model.parameters().into_iter().map(|(name, _)| name).collect();
+    // The smallest of the names, so that the same file always gives the same message.
+    if let Some(name) = file.names().into_iter().filter(|&name| !known.contains(name)).min() {
+        return Err(Error::weights(path, format!("{name} is not a weight of this model")));
+    }
+    copy_into(model, path, &file)
+}
+
 impl Seq2Seq {
     /// Writes the weights to `path`, as f32 safetensors under PyTorch's names. A file that is there
     /// is replaced only once the new one is complete.
@@ -21,34 +68,9 @@ impl Seq2Seq {
     /// # Errors
     /// [`Error::Io`] when the file can not be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
-        let tensors: Vec<_> = self
-            .parameters()
-            .into_iter()
-            .map(|(name, parameter)| {
-                let values = parameter.to_vec();
-                let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-                (name, parameter.shape(), bytes)
-            })
-            .collect();
-        let mut views = Vec::with_capacity(tensors.len());
-        for (name, shape, bytes) in &tensors {
-            let view = TensorView::new(Dtype::F32, shape.clone(), bytes)
-                .map_err(|e| Error::weights(path, e.to_string()))?;
-            views.push((name.as_str(), view));
-        }
         let decoder_input = format!("{:?}", self.decoder_input());
         let metadata = HashMap::from([(DECODER_INPUT.to_owned(), decoder_input)]);
-        let bytes = safetensors::serialize(views, Some(metadata))
-            .map_err(|e| Error::weights(path, e.to_string()))?;
-
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(".part");
-        let beside = Path::new(&beside);
-        fs::write(beside, bytes).and_then(|()| fs::rename(beside, path)).map_err(|e| {
-            let _ = fs::remove_file(beside); // it may not be there at all
-            Error::io(path, e)
-        })
+        write(self, Some(metadata), path.as_ref())
     }
 
     /// Reads a model that [`Seq2Seq::save`] has written, or PyTorch under the same names. The sizes
@@ -60,9 +82,8 @@ impl Seq2Seq {
     /// safetensors file, or does not hold a model of this kind.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = fs::read(path).map_err(|e| Error::io(path, e))?;
-        let file = SafeTensors::deserialize(&bytes)
-            .map_err(|e| Error::weights(path, format!("not a complete safetensors file ({e})")))?;
+        let bytes = read(path)?;
+        let file = parse(path, &bytes)?;
         let shape = |name: &str| file.tensor(name).map(|t| t.shape().to_vec());
         let matrix = |name: &str| match shape(name).as_deref() {
             Ok(&[rows, columns]) => Ok((rows, columns)),
@@ -99,26 +120,78 @@ impl Seq2Seq {
         };
         let mut model = Seq2Seq::new(encoder, decoder, dense, decoder_input)
             .map_err(|e| Error::weights(path, e.to_string()))?;
-        for (name, mut parameter) in model.parameters_mut() {
-            let tensor = file
-                .tensor(&name)
-                .map_err(|_| Error::weights(path, format!("{name} is missing")))?;
-            if tensor.dtype() != Dtype::F32 || tensor.shape() != parameter.shape() {
-                let (dtype, found) = (tensor.dtype(), tensor.shape());
-                let needed = parameter.shape();
-                let reason = format!("{name} is {dtype:?} {found:?}, but F32 {needed:?} is needed");
-                return Err(Error::weights(path, reason));
-            }
-            let (values, _) = tensor.data().as_chunks::<4>();
-            let values: Vec<f32> = values.iter().map(|v| f32::from_le_bytes(*v)).collect();
-            if values.iter().any(|v| !v.is_finite()) {
-                return Err(Error::weights(
-                    path,
-                    format!("{name} holds a value that is not finite"),
-                ));
-            }
-            parameter.copy_from(&values);
-        }
+        copy_into(&mut model, path, &file)?;
         Ok(model)
     }
+}
+
+/// Writes beside the file, then renames.
+fn write(
+    model: &impl Parameters<f32, Cpu>,
+    metadata: Option<HashMap<String, String>>,
+    path: &Path,
+) -> Result<()> {
+    let mut names = HashSet::new();
+    let mut tensors = Vec::new();
+    for (name, parameter) in model.parameters() {
+        if !names.insert(name.clone()) {
+            return Err(Error::weights(path, format!("two weights are called {name}")));
+        }
+        let values = parameter.to_vec();
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        tensors.push((name, parameter.shape(), bytes));
+    }
+    let mut views = Vec::with_capacity(tensors.len());
+    for (name, shape, bytes) in &tensors {
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytes)
+            .map_err(|e| Error::weights(path, e.to_string()))?;
+        views.push((name.as_str(), view));
+    }
+    let bytes =
+        safetensors::serialize(views, metadata).map_err(|e| Error::weights(path, e.to_string()))?;
+
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".part");
+    let beside = Path::new(&beside);
+    fs::write(beside, bytes).and_then(|()| fs::rename(beside, path)).map_err(|e| {
+        let _ = fs::remove_file(beside); // it may not be there at all
+        Error::io(path, e)
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|e| Error::io(path, e))
+}
+
+fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>> {
+    SafeTensors::deserialize(bytes)
+        .map_err(|e| Error::weights(path, format!("not a complete safetensors file ({e})")))
+}
+
+/// Takes every weight of the model from the file, or, when one does not fit, none at all.
+fn copy_into(
+    model: &mut impl Parameters<f32, Cpu>,
+    path: &Path,
+    file: &SafeTensors<'_>,
+) -> Result<()> {
+    let mut weights = Vec::new();
+    for (name, parameter) in model.parameters() {
+        let tensor =
+            file.tensor(&name).map_err(|_| Error::weights(path, format!("{name} is missing")))?;
+        if tensor.dtype() != Dtype::F32 || tensor.shape() != parameter.shape() {
+            let (dtype, found, needed) = (tensor.dtype(), tensor.shape(), parameter.shape());
+            let reason = format!("{name} is {dtype:?} {found:?}, but F32 {needed:?} is needed");
+            return Err(Error::weights(path, reason));
+        }
+        let (values, _) = tensor.data().as_chunks::<4>();
+        let values: Vec<f32> = values.iter().map(|v| f32::from_le_bytes(*v)).collect();
+        if values.iter().any(|v| !v.is_finite()) {
+            return Err(Error::weights(path, format!("{name} holds a value that is not finite")));
+        }
+        weights.push(values);
+    }
+    for ((_, mut parameter), values) in model.parameters_mut().into_iter().zip(weights) {
+        parameter.copy_from(&values);
+    }
+    Ok(())
 }

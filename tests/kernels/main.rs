@@ -2,6 +2,7 @@
 //! instruction sets and numbers of threads.
 
 mod activations;
+mod cells;
 mod gru_layer;
 mod reference;
 mod seq2seq_step;

@@ -26,7 +26,7 @@
 //! weights, and both are one block of rows.
 
 use super::activation::{sigmoid, tanh};
-use super::cell::Cell;
+use super::cell::{Cell, minus_square};
 use super::layer::Shape;
 use super::level::Isa;
 use super::product::{Block, PANEL, Panels, accumulate, two_panels_fit};
@@ -88,6 +88,7 @@ impl Cell for Gru {
         gates: &mut [Row<S, C>],
         before: &[Row<S, C>],
         after: &mut [Row<S, C>],
+        _carried: &mut [Row<S, C>],
     ) {
         let mut step = Step::new(recurrent, bias, gates, before, after);
         let mut p = 0;
@@ -111,6 +112,7 @@ impl Cell for Gru {
         before: &[Row<S, C>],
         upstream: Option<&[Row<S, C>]>,
         carry: &mut [Row<S, C>],
+        _carried: &mut [Row<S, C>],
     ) {
         let hidden = before.len();
         let (n, rest) = gates.split_at_mut(hidden);
@@ -138,12 +140,6 @@ impl Cell for Gru {
             }
         }
     }
-}
-
-/// `a − x²`.
-#[inline(always)]
-fn minus_square<S: Isa>(isa: S, a: S::f32s, x: S::f32s) -> S::f32s {
-    isa.fma(isa.neg_f32s(x), x, a)
 }
 
 /// The arrays of one forward step, a row a unit.

@@ -36,6 +36,11 @@ impl Shape {
     pub(crate) fn gates<K: Cell>(self) -> usize {
         K::SAVED * self.hidden
     }
+
+    /// Rows that a series carries from step to step beside its output.
+    pub(crate) fn carried<K: Cell>(self) -> usize {
+        K::CARRIED * self.hidden
+    }
 }
 
 /// The four tensors of a layer's flat weights.
@@ -166,6 +171,9 @@ pub(crate) struct Forward<'a, K> {
     pub(crate) gates: &'a mut [f32],
     /// (T + 1, H, W): step 0 is the initial state, the others are written.
     pub(crate) hidden: &'a mut [f32],
+    /// (CARRIED·H, W): what is carried beside the output, before the first step, replaced by what
+    /// it is after the last.
+    pub(crate) carried: &'a mut [f32],
 }
 
 impl<K: Cell> Kernel for Forward<'_, K> {
@@ -187,6 +195,7 @@ impl<K: Cell> Forward<'_, K> {
         let projected = K::INPUT * hidden..(K::INPUT + K::GATES) * hidden;
         let gates = rows_mut::<S, C>(self.gates);
         let states = rows_mut::<S, C>(self.hidden);
+        let carried = rows_mut::<S, C>(self.carried);
         let bias = &self.layer.input_bias;
 
         match self.input {
@@ -218,7 +227,7 @@ impl<K: Cell> Forward<'_, K> {
         for (t, gates) in gates.chunks_exact_mut(saved).enumerate() {
             let (before, after) = states[t * hidden..(t + 2) * hidden].split_at_mut(hidden);
             let (weights, bias) = (&self.layer.recurrent, &self.layer.recurrent_bias);
-            K::forward(isa, weights, bias, gates, before, after);
+            K::forward(isa, weights, bias, gates, before, after, carried);
         }
     }
 }
@@ -236,6 +245,9 @@ pub(crate) struct Backward<'a, K> {
     pub(crate) upstream: Option<&'a [f32]>,
     /// (H, W): in, the gradient of the last state; out, that of the initial state.
     pub(crate) carry: &'a mut [f32],
+    /// (CARRIED·H, W): in, the gradient of what is carried after the last step; out, of what is
+    /// carried before the first.
+    pub(crate) carried: &'a mut [f32],
     /// Where the input's gradient goes.
     pub(crate) input: InputGradient<'a>,
 }
@@ -272,12 +284,13 @@ impl<K: Cell> Backward<'_, K> {
         let gates = rows_mut::<S, C>(self.gates);
         let states = rows::<S, C>(self.hidden);
         let carry = rows_mut::<S, C>(self.carry);
+        let carried = rows_mut::<S, C>(self.carried);
         let upstream = self.upstream.map(rows::<S, C>);
 
         for (t, gates) in gates.chunks_exact_mut(saved).enumerate().rev() {
             let before = &states[t * hidden..][..hidden];
             let upstream = upstream.map(|upstream| &upstream[t * hidden..][..hidden]);
-            K::backward(isa, gates, before, upstream, carry);
+            K::backward(isa, gates, before, upstream, carry, carried);
             let gates = &gates[recurrent.clone()];
             let weights = &self.layer.recurrent_transposed;
             product(isa, weights, gates, Start::Output, carry);
@@ -327,7 +340,7 @@ pub(crate) struct Traces<'a> {
     pub(crate) shape: Shape,
     /// Registers of a row.
     pub(crate) vectors: usize,
-    /// (T, SAVED·H, W): the gradients of the gates.
+    /// (T, SAVED·H, W): the gradients of the gates, among what was saved.
     pub(crate) gates: &'a [f32],
     /// (T + 1, H, W), from the forward pass.
     pub(crate) hidden: &'a [f32],
@@ -399,10 +412,14 @@ impl<K: Cell> Weights<'_, K> {
                 outer(isa, left, x, self.gradient, self.scratch);
             }
             Part::Biases => {
-                // Most groups belong to both biases: each row is summed once.
+                // Most groups belong to both biases: each row is summed once. What follows the last
+                // of them is no gradient.
                 let count = K::GATES * hidden;
                 let (bias_ih, bias_hh) = self.gradient.split_at_mut(count);
-                row_sums(isa, gates, |row, sum| {
+                let groups = K::INPUT.max(K::RECURRENT) + K::GATES;
+                // Whole steps spare the check of a bound for each row.
+                let left = if groups == K::SAVED { gates } else { gates.part(0, groups * hidden) };
+                row_sums(isa, left, |row, sum| {
                     if let Some(k) = row.checked_sub(K::INPUT * hidden).filter(|k| *k < count) {
                         bias_ih[K::input_row(k, hidden)] += sum;
                     }

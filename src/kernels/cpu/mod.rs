@@ -21,7 +21,7 @@
 //! ```
 //!
 //! and a tile of a small model stays in the second-level cache from its first forward step to its
-//! last backward step.
+//! last backward step. (An LSTM carries one more block of rows from step to step, its cell state.)
 //!
 //! | module | its one idea |
 //! |---|---|
@@ -32,7 +32,9 @@
 //! | `product` | packed weights times a tile: the register-blocked inner product |
 //! | `outer` | gradients of weights: a tile times a tile, summed over time and lanes |
 //! | `cell` | what a recurrent cell is to the frame |
-//! | `gru` | the gate formulas of the GRU, forward and backward |
+//! | `simple_rnn` | the formula of the simple RNN, forward and backward |
+//! | `gru` | the gate formulas of the GRU |
+//! | `lstm` | the gate formulas of the LSTM, and the cell state that it carries along |
 //! | `layer` | a cell over time: forward, then backward, for one tile |
 //! | [`recurrent`] | a layer as an operation on batch-first slices |
 //! | [`seq2seq`] | the fused training step of the encoder-decoder |
@@ -53,8 +55,10 @@ mod dense;
 mod gru;
 mod layer;
 pub mod level;
+mod lstm;
 mod outer;
 mod product;
 pub mod recurrent;
 pub mod seq2seq;
+mod simple_rnn;
 mod tile;

@@ -39,6 +39,19 @@ impl Tile {
         let vectors = count.div_ceil(lanes);
         Tile { first, count, vectors }
     }
+
+    /// Lays its series of a batch out as rows of `width` lanes; a series has `len` values.
+    pub(crate) fn gather(&self, rows: &mut [f32], width: usize, batch: &[f32], len: usize) {
+        gather(rows, width, self.count, |lane| &batch[(self.first + lane) * len..][..len]);
+    }
+
+    /// Writes its rows of `width` lanes as series of `len` values to their places in a batch.
+    pub(crate) fn scatter(&self, rows: &[f32], width: usize, batch: &mut [f32], len: usize) {
+        let series = batch[self.first * len..].chunks_exact_mut(len);
+        for (lane, series) in series.take(self.count).enumerate() {
+            scatter(rows, width, lane, series);
+        }
+    }
 }
 
 /// A tile as rows of vectors. The length must be a whole number of rows.

@@ -114,8 +114,8 @@ pub(super) struct FlatParts {
 /// An encoder-decoder with packed weights, ready to predict.
 ///
 /// The flat weights are the layers of the encoder, then of the decoder, each in the order of
-/// [`GruLayer`](crate::kernels::cpu::recurrent::GruLayer), then the dense weight (O, H) and bias
-/// (O).
+/// [`RecurrentLayer`](crate::kernels::cpu::recurrent::RecurrentLayer), then the dense weight (O, H)
+/// and bias (O).
 pub struct Network {
     pub(super) shape: NetworkShape,
     pub(super) parts: FlatParts,

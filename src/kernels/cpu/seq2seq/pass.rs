@@ -39,6 +39,7 @@ impl Kernel for ForwardPass<'_> {
                 }),
                 gates: &mut buffers.gates[..past_steps * layer.shape.gates::<Gru>() * width],
                 hidden: &mut buffers.hidden,
+                carried: &mut [],
             });
         }
 
@@ -58,6 +59,7 @@ impl Kernel for ForwardPass<'_> {
                 },
                 gates: &mut buffers.gates[..future_steps * layer.shape.gates::<Gru>() * width],
                 hidden: &mut buffers.hidden,
+                carried: &mut [],
             });
         }
 
@@ -156,6 +158,7 @@ impl Kernel for BackwardPass<'_> {
                 hidden,
                 upstream: Some(upstream),
                 carry: &mut carry[l],
+                carried: &mut [],
                 input,
             });
             std::mem::swap(&mut upstream, &mut downstream);
@@ -180,6 +183,7 @@ impl Kernel for BackwardPass<'_> {
                 // Nothing but the last state of the top layer was used.
                 upstream: (l < top).then_some(&upstream[..]),
                 carry: &mut carry[l],
+                carried: &mut [],
                 input,
             });
             std::mem::swap(&mut upstream, &mut downstream);
