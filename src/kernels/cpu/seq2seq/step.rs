@@ -83,12 +83,9 @@ pub struct TrainStep {
 /// does not depend on the number of threads; small, since each share has a gradient of its own.
 const MAX_SHARES: usize = 16;
 
-/// The most tiles whose passes go before the gradients of their weights: with more of them the
-/// threads share the work more evenly at the end. Tiles that stay in the cache go one by one.
-const RUN_TILES: usize = 4;
-
-/// Floats of activations that stay in the second-level cache.
-const CACHED: usize = (256 << 10) / size_of::<f32>();
+/// The most shares of a thread that have buffers at once. Threads wait for each other after so many,
+/// and the buffers take memory.
+const SHARES_AT_ONCE: usize = 4;
 
 /// Below this many weights a gradient is not worth sharing with another thread.
 const WORTH_JOIN: usize = 1024;
@@ -188,12 +185,11 @@ impl TrainStep {
     /// squared errors.
     fn sum_of_shares(&mut self, pass: Pass<'_>, tiles_per_share: usize) -> f64 {
         let num_shares = pass.tiles.div_ceil(tiles_per_share);
-        // A share alone keeps all its activations, see `compute_gradient`.
-        let run = if self.activations(1) <= CACHED { 1 } else { RUN_TILES };
-        let slots = if num_shares == 1 { pass.tiles } else { tiles_per_share.min(run) };
-        // In rounds, each of as many shares as the threads have buffers for.
-        let threads = rayon::current_num_threads();
-        let rounds = num_shares.div_ceil(threads * (RUN_TILES / slots).max(1));
+        // A share alone keeps all its activations, see `compute_gradient`. Otherwise those of a tile
+        // are used while they are in the cache.
+        let slots = if num_shares == 1 { pass.tiles } else { 1 };
+        // In rounds, each of as many shares as there are buffers for.
+        let rounds = num_shares.div_ceil(rayon::current_num_threads() * SHARES_AT_ONCE);
         let shares_per_round = num_shares.div_ceil(rounds);
         self.reserve(num_shares, shares_per_round * slots);
 
@@ -204,8 +200,7 @@ impl TrainStep {
             share.tiles = first..pass.tiles.min(first + tiles_per_share);
             share.squares = 0.0;
         }
-        let shares_per_run = shares_per_round.div_ceil(threads).min((run / slots).max(1));
-        let engine = Engine { network, pieces, scratch, pass, slots, shares_per_run };
+        let engine = Engine { network, pieces, scratch, pass, slots };
         for round in shares.chunks_mut(shares_per_round) {
             engine.shares(round, workspaces);
         }
@@ -256,7 +251,7 @@ impl TrainStep {
             self.workspaces.push(Workspace::new(shape, past, future, width, true));
         }
         let rows = hidden.iter().copied().max().unwrap_or(0).max(*features);
-        let scratch = scratch_len(rows, self.past_steps.max(self.future_steps), width);
+        let scratch = scratch_len(rows, self.network.level.lanes());
         let scratch = || Mutex::new(Aligned::zeros(scratch));
         self.scratch.resize_with(self.scratch.len().max(rayon::current_num_threads()), scratch);
     }
@@ -289,68 +284,48 @@ struct Engine<'a> {
     /// Of each thread.
     scratch: &'a [Mutex<Aligned>],
     pass: Pass<'a>,
-    /// Workspaces of a share.
+    /// Workspaces of a share: tiles whose passes go before the gradients of their weights.
     slots: usize,
-    /// Shares of which a thread computes all passes before the gradients.
-    shares_per_run: usize,
 }
 
 impl Engine<'_> {
     /// The gradients of some shares, in the given workspaces.
     fn shares(&self, shares: &mut [Share], work: &mut [Workspace]) {
-        if shares.len() > self.shares_per_run {
-            let middle = shares.len() / 2;
-            let (left, right) = shares.split_at_mut(middle);
-            let (of_left, of_right) = work.split_at_mut(middle * self.slots);
-            rayon::join(|| self.shares(left, of_left), || self.shares(right, of_right));
-            return;
-        }
-        let most_tiles = shares.iter().map(|share| share.tiles.len()).max().unwrap_or(0);
-        for skip in (0..most_tiles).step_by(self.slots) {
-            self.passes(shares, skip, work);
-            for (share, work) in shares.iter_mut().zip(work.chunks(self.slots)) {
-                let tiles = self.tiles(share, skip);
-                let work = &work[..tiles.len()];
-                share.squares += work.iter().map(|work| work.squares).sum::<f64>();
-                self.gradient(self.pieces, &mut share.gradient, skip == 0, tiles, work);
-            }
-        }
-    }
-
-    /// The tiles of a share that are next after `skip` of them.
-    fn tiles(&self, share: &Share, skip: usize) -> Range<usize> {
-        let start = share.tiles.end.min(share.tiles.start + skip);
-        start..share.tiles.end.min(start + self.slots)
-    }
-
-    /// Forward and backward of the next tiles of each share.
-    fn passes(&self, shares: &[Share], skip: usize, work: &mut [Workspace]) {
         match shares {
             [] => {}
-            [share] => self.tile_passes(self.tiles(share, skip), work),
+            [share] => self.share(share, &mut work[..self.slots]),
             _ => {
-                let (left, right) = shares.split_at(shares.len() / 2);
-                let (of_left, of_right) = work.split_at_mut(left.len() * self.slots);
-                rayon::join(
-                    || self.passes(left, skip, of_left),
-                    || self.passes(right, skip, of_right),
-                );
+                let middle = shares.len() / 2;
+                let (left, right) = shares.split_at_mut(middle);
+                let (of_left, of_right) = work.split_at_mut(middle * self.slots);
+                rayon::join(|| self.shares(left, of_left), || self.shares(right, of_right));
             }
         }
     }
 
-    fn tile_passes(&self, tiles: Range<usize>, work: &mut [Workspace]) {
-        match tiles.len() {
-            0 => {}
-            1 => work[0].squares = self.network.pass_tile(self.pass, tiles.start, &mut work[0]),
-            count => {
-                let middle = count / 2;
-                let (of_left, of_right) = work.split_at_mut(middle);
-                let (left, right) =
-                    (tiles.start..tiles.start + middle, tiles.start + middle..tiles.end);
+    fn share(&self, share: &mut Share, work: &mut [Workspace]) {
+        let Range { start, end } = share.tiles;
+        for first in (start..end).step_by(self.slots) {
+            let tiles = first..end.min(first + self.slots);
+            let work = &mut work[..tiles.len()];
+            self.passes(tiles.clone(), work);
+            share.squares += work.iter().map(|work| work.squares).sum::<f64>();
+            let from_zero = first == start;
+            self.gradient(self.pieces, &mut share.gradient, from_zero, tiles, work);
+        }
+    }
+
+    /// Forward and backward of some tiles.
+    fn passes(&self, tiles: Range<usize>, work: &mut [Workspace]) {
+        match work {
+            [] => {}
+            [work] => work.squares = self.network.pass_tile(self.pass, tiles.start, work),
+            _ => {
+                let (left, right) = work.split_at_mut(work.len() / 2);
+                let middle = tiles.start + left.len();
                 rayon::join(
-                    || self.tile_passes(left, of_left),
-                    || self.tile_passes(right, of_right),
+                    || self.passes(tiles.start..middle, left),
+                    || self.passes(middle..tiles.end, right),
                 );
             }
         }
