@@ -144,7 +144,7 @@ impl Weights<'_> {
         let (weight, bias) = self.gradient.split_at_mut(outputs * inputs);
         let input = Sequence::whole(rows::<S, C>(self.input), inputs);
         let upstream = Sequence::whole(rows::<S, C>(self.upstream), outputs);
-        outer(isa, upstream.clone(), input, weight, self.scratch);
+        outer(isa, 1, |_| upstream.clone(), input, weight, self.scratch);
         row_sums(isa, upstream, |row, sum| bias[row] += sum);
     }
 }

@@ -64,35 +64,38 @@ impl<'a> Tensors<'a> {
 /// A part of a layer's weights whose gradient is computed on its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// Rows of a gate of `weight_ih`.
-    Input { gate: usize, rows: Range<usize> },
-    /// Rows of a gate of `weight_hh`.
-    Recurrent { gate: usize, rows: Range<usize> },
+    /// Rows of each of some gates of `weight_ih`.
+    Input { gates: Range<usize>, rows: Range<usize> },
+    /// Rows of each of some gates of `weight_hh`.
+    Recurrent { gates: Range<usize>, rows: Range<usize> },
     /// `bias_ih`, then `bias_hh`.
     Biases,
 }
 
-/// The most rows of a [`Part`]: enough to be worth a copy of what they are multiplied with.
-const PART_ROWS: usize = 96;
+/// The most rows of a [`Part`]: enough to be worth a copy of what they are multiplied with, and few
+/// enough that there are parts for all threads.
+const PART_ROWS: usize = 512;
 
 impl Part {
     /// The parts of a layer in the flat order of its weights, each with its number of weights.
     pub(crate) fn of<K: Cell>(shape: Shape) -> impl Iterator<Item = (Part, usize)> {
         let Shape { input, hidden } = shape;
-        let rows = || {
-            let starts = (0..K::GATES * hidden).filter(move |row| row % hidden % PART_ROWS == 0);
-            starts.map(move |row| {
-                let start = row % hidden;
-                (row / hidden, start..hidden.min(start + PART_ROWS))
+        // All gates, or gate by gate.
+        let gates = if K::GATES * hidden <= PART_ROWS { K::GATES } else { 1 };
+        let rows = move || {
+            (0..K::GATES).step_by(gates).flat_map(move |gate| {
+                (0..hidden)
+                    .step_by(PART_ROWS)
+                    .map(move |row| (gate..gate + gates, row..hidden.min(row + PART_ROWS)))
             })
         };
-        let inputs = rows().map(move |(gate, rows)| {
-            let weights = rows.len() * input;
-            (Part::Input { gate, rows }, weights)
+        let inputs = rows().map(move |(gates, rows)| {
+            let weights = gates.len() * rows.len() * input;
+            (Part::Input { gates, rows }, weights)
         });
-        let recurrent = rows().map(move |(gate, rows)| {
-            let weights = rows.len() * hidden;
-            (Part::Recurrent { gate, rows }, weights)
+        let recurrent = rows().map(move |(gates, rows)| {
+            let weights = gates.len() * rows.len() * hidden;
+            (Part::Recurrent { gates, rows }, weights)
         });
         inputs.chain(recurrent).chain([(Part::Biases, 2 * K::GATES * hidden)])
     }
@@ -390,26 +393,30 @@ impl<K: Cell> Weights<'_, K> {
         let gates = Sequence::whole(rows::<S, C>(gates), K::SAVED * hidden);
         let states = Sequence::whole(rows::<S, C>(self.traces.hidden), hidden);
         match self.part {
-            Part::Recurrent { gate, rows: part } => {
-                let group = group(gate, |k| K::recurrent_row(k * hidden, hidden) / hidden);
-                let first = (K::RECURRENT + group) * hidden + part.start;
-                let left = gates.part(first, part.len());
-                outer(isa, left, states, self.gradient, self.scratch);
+            Part::Recurrent { gates: part, rows } => {
+                let left = |i| {
+                    let group =
+                        group(part.start + i, |k| K::recurrent_row(k * hidden, hidden) / hidden);
+                    gates.part((K::RECURRENT + group) * hidden + rows.start, rows.len())
+                };
+                outer(isa, part.len(), left, states, self.gradient, self.scratch);
             }
-            Part::Input { gate, rows: part } => {
-                let group = group(gate, |k| K::input_row(k * hidden, hidden) / hidden);
-                let first = group * hidden + part.start;
-                let (left, x) = match self.traces.input {
-                    Input::Sequence(x) => (gates.part(K::INPUT * hidden + first, part.len()), x),
+            Part::Input { gates: part, rows: units } => {
+                let (gates, x) = match self.traces.input {
+                    Input::Sequence(x) => (gates.part(K::INPUT * hidden, K::GATES * hidden), x),
                     Input::Constant(x) => {
                         let summed = rows::<S, C>(self.traces.summed);
-                        let summed = Sequence::whole(summed, K::GATES * hidden);
-                        (summed.part(first, part.len()), x)
+                        (Sequence::whole(summed, K::GATES * hidden), x)
                     }
                     Input::Zeros => return,
                 };
+                let left = |i| {
+                    let group =
+                        group(part.start + i, |k| K::input_row(k * hidden, hidden) / hidden);
+                    gates.part(group * hidden + units.start, units.len())
+                };
                 let x = Sequence::whole(rows::<S, C>(x), input);
-                outer(isa, left, x, self.gradient, self.scratch);
+                outer(isa, part.len(), left, x, self.gradient, self.scratch);
             }
             Part::Biases => {
                 // Most groups belong to both biases: each row is summed once. What follows the last

@@ -106,7 +106,7 @@ pub(crate) trait Kernel {
     fn run<S: Isa>(self, isa: S) -> Self::Output;
 }
 
-/// `pulp`'s vector operations, and the two whose best form depends on the instruction set.
+/// `pulp`'s vector operations, and those whose best form depends on the instruction set.
 pub(crate) trait Isa: Simd + Send + Sync {
     /// `a·b + c`, fused where the machine does that. (`pulp`'s own on plain code is fused in
     /// software, a hundred times slower than a multiplication and an addition.)
@@ -114,6 +114,12 @@ pub(crate) trait Isa: Simd + Send + Sync {
 
     /// `x` between `low` and `high`; NaN stays NaN.
     fn clamp(self, x: Self::f32s, low: f32, high: f32) -> Self::f32s;
+
+    /// Rows become columns.
+    #[inline(always)]
+    fn transpose(self, rows: [[f32; 8]; 8]) -> [[f32; 8]; 8] {
+        std::array::from_fn(|i| std::array::from_fn(|j| rows[j][i]))
+    }
 
     /// Calls a kernel under this instruction set; a call, not inlined, so that it keeps the size
     /// of compiled code in bounds.
@@ -153,8 +159,14 @@ impl Isa for pulp::Scalar128b {
 }
 
 macro_rules! fused {
-    ($isa: ty) => {
+    ($isa: ty $(, $transpose: path)?) => {
         impl Isa for $isa {
+            $(
+                #[inline(always)]
+                fn transpose(self, rows: [[f32; 8]; 8]) -> [[f32; 8]; 8] {
+                    $transpose(self.avx, rows)
+                }
+            )?
             #[inline(always)]
             fn fma(self, a: Self::f32s, b: Self::f32s, c: Self::f32s) -> Self::f32s {
                 self.mul_add_e_f32s(a, b, c)
@@ -174,8 +186,35 @@ macro_rules! fused {
 }
 
 #[cfg(target_arch = "x86_64")]
-fused!(pulp::x86::V3);
+fused!(pulp::x86::V3, transpose_avx);
 #[cfg(target_arch = "x86_64")]
-fused!(pulp::x86::V4);
+fused!(pulp::x86::V4, transpose_avx);
 #[cfg(target_arch = "aarch64")]
 fused!(pulp::aarch64::Neon);
+
+/// Interleaves single numbers, then pairs, then halves of registers.
+///
+/// Written out: a closure would not be compiled for the instruction set.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn transpose_avx(avx: pulp::core_arch::x86::Avx, rows: [[f32; 8]; 8]) -> [[f32; 8]; 8] {
+    let rows: [std::arch::x86_64::__m256; 8] = pulp::cast(rows);
+    let [mut upper, mut lower] = [[rows[0]; 4]; 2];
+    for (half, first) in [(&mut upper, 0), (&mut lower, 4)] {
+        // Of rows 0 to 3: columns 0, 1, 2, 3 and, in the upper half of a register, 4, 5, 6, 7.
+        let a = avx._mm256_unpacklo_ps(rows[first], rows[first + 1]);
+        let b = avx._mm256_unpackhi_ps(rows[first], rows[first + 1]);
+        let c = avx._mm256_unpacklo_ps(rows[first + 2], rows[first + 3]);
+        let d = avx._mm256_unpackhi_ps(rows[first + 2], rows[first + 3]);
+        half[0] = avx._mm256_shuffle_ps::<0x44>(a, c);
+        half[1] = avx._mm256_shuffle_ps::<0xEE>(a, c);
+        half[2] = avx._mm256_shuffle_ps::<0x44>(b, d);
+        half[3] = avx._mm256_shuffle_ps::<0xEE>(b, d);
+    }
+    let mut columns = rows;
+    for i in 0..4 {
+        columns[i] = avx._mm256_permute2f128_ps::<0x20>(upper[i], lower[i]);
+        columns[i + 4] = avx._mm256_permute2f128_ps::<0x31>(upper[i], lower[i]);
+    }
+    pulp::cast(columns)
+}

@@ -237,7 +237,7 @@ impl RecurrentLayer {
         assert!(upstream.cell.is_none_or(|c| c.len() == batch * self.shape.carried::<K>()));
         let steps = upstream.hidden.len() / (batch * hidden);
         let lanes = self.level.lanes();
-        let scratch = scratch_len(input.max(hidden), steps, lanes * MAX_VECTORS);
+        let scratch = scratch_len(input.max(hidden), lanes);
         let scratch = || Aligned::zeros(scratch);
 
         let results: Vec<_> = tiles

@@ -66,6 +66,26 @@ pub(crate) fn rows_mut<S: Isa, const C: usize>(tile: &mut [f32]) -> &mut [Row<S,
     bytemuck::cast_slice_mut(tile)
 }
 
+/// Lays eight rows of `width` lanes out as columns: lane `l` of row `r` becomes number `r` of the row
+/// that starts at `l * stride`. Rows that `from` lacks are zeros.
+#[inline(always)]
+pub(crate) fn transpose<S: Isa>(isa: S, from: &[f32], width: usize, to: &mut [f32], stride: usize) {
+    const N: usize = 8;
+    for first in (0..width).step_by(N) {
+        let lanes = N.min(width - first);
+        let mut block = [[0.0; N]; N];
+        for (to, row) in block.iter_mut().zip(from.chunks_exact(width)) {
+            match row[first..].first_chunk() {
+                Some(row) => *to = *row,
+                None => to[..lanes].copy_from_slice(&row[first..]),
+            }
+        }
+        for (lane, column) in isa.transpose(block).iter().enumerate().take(lanes) {
+            to[(first + lane) * stride..][..N].copy_from_slice(column);
+        }
+    }
+}
+
 /// Lays series out as a tile of rows of `width` lanes: `series(lane)` is the series of a lane.
 pub(crate) fn gather<'a>(
     tile: &mut [f32],

@@ -11,7 +11,8 @@ use crate::kernels::cpu::optimizer::{Settings, Update, clip_factor, squared_leng
 use crate::kernels::cpu::outer::scratch_len;
 use crate::kernels::cpu::tile::{MAX_VECTORS, Tile, gather};
 use rayon::prelude::*;
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 /// The loss, without L2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +44,15 @@ pub struct Windows<'a> {
 
 /// The sums over consecutive tiles, in their order.
 struct Share {
+    tiles: Range<usize>,
     gradient: Aligned,
     squares: f64,
+}
+
+impl Share {
+    fn new(weights: usize) -> Self {
+        Share { tiles: 0..0, gradient: Aligned::zeros(weights), squares: 0.0 }
+    }
 }
 
 /// Trains an encoder-decoder, one batch a call.
@@ -55,7 +63,6 @@ struct Share {
 pub struct TrainStep {
     network: Network,
     weights: Vec<f32>,
-    gradient: Vec<f32>,
     momentum: Vec<f32>,
     square: Vec<f32>,
     /// The gradient's sum of squares, chunk by chunk.
@@ -67,8 +74,9 @@ pub struct TrainStep {
     /// Optimiser, learning rate, weight decay and clipping: free to change between steps.
     pub settings: Settings,
     pieces: Vec<Piece>,
+    /// At least one; in the end the first one has the sum of all.
     shares: Vec<Share>,
-    workspaces: Vec<RwLock<Workspace>>,
+    workspaces: Vec<Workspace>,
     /// Of each thread, for the products that give the weights' gradients.
     scratch: Vec<Mutex<Aligned>>,
 }
@@ -76,6 +84,13 @@ pub struct TrainStep {
 /// The most shares of a batch: what so many threads can work on at once. Fixed, so that the result
 /// does not depend on the number of threads; small, since each share has a gradient of its own.
 const MAX_SHARES: usize = 16;
+
+/// The most shares of a thread that have buffers at once. Threads wait for each other after so many,
+/// and the buffers take memory.
+const SHARES_AT_ONCE: usize = 4;
+
+/// Below this many weights a gradient is not worth sharing with another thread.
+const WORTH_JOIN: usize = 1024;
 
 /// Weights that a thread sums and updates at once.
 const CHUNK: usize = 4096;
@@ -94,18 +109,17 @@ impl TrainStep {
         assert!(past_steps > 0 && future_steps > 0);
         let network = Network::new(shape, &weights, level);
         TrainStep {
-            gradient: vec![0.0; weights.len()],
             momentum: vec![0.0; weights.len()],
             square: vec![0.0; weights.len()],
             squares: vec![0.0; weights.len().div_ceil(CHUNK)],
             steps: 0,
-            weights,
             past_steps,
             future_steps,
             loss,
             settings,
             pieces: network.shape.pieces(),
-            shares: Vec::new(),
+            shares: vec![Share::new(weights.len())],
+            weights,
             workspaces: Vec::new(),
             scratch: Vec::new(),
             network,
@@ -124,7 +138,7 @@ impl TrainStep {
 
     /// The gradient of the last batch, without L2, in the order of the weights.
     pub fn gradient(&self) -> &[f32] {
-        &self.gradient
+        &self.shares[0].gradient
     }
 
     /// One step on the windows of the given indices; returns the loss of this batch, before the
@@ -138,101 +152,57 @@ impl TrainStep {
     /// The loss of the batch; its gradient is then in [`gradient`](TrainStep::gradient).
     pub fn compute_gradient(&mut self, windows: Windows<'_>, batch: &[usize]) -> f64 {
         if batch.is_empty() {
-            self.gradient.fill(0.0);
+            self.shares[0].gradient.fill(0.0);
             return 0.0;
         }
         let lanes = self.network.level.lanes();
         let values = self.future_steps * self.network.shape.outputs;
         let factor = self.loss.factor(batch.len(), values);
-        let pass = Pass { windows, batch, factor, tiles: Tile::number(batch.len(), lanes) };
-        let gradients = pass.tiles.min(MAX_SHARES) * self.weights.len();
-        let squares = if self.activations(pass.tiles) < gradients {
-            self.gradient_by_pieces(pass)
-        } else {
-            self.gradient_by_tiles(pass)
-        };
-        factor * squares
+        let tiles = Tile::number(batch.len(), lanes);
+        let gradients = tiles.min(MAX_SHARES) * self.weights.len();
+        // Large layers: to keep the activations of all tiles takes less than several gradients,
+        // none of which would stay in any cache.
+        let one_share = self.activations(tiles) < gradients;
+        let tiles_per_share = if one_share { tiles } else { tiles.div_ceil(MAX_SHARES) };
+        let pass = Pass { windows, batch, factor, tiles };
+        factor * self.sum_of_shares(pass, tiles_per_share)
     }
 
-    /// Tile by tile, from the data to a gradient of its own; then the sum of these. The activations
-    /// of a tile stay in the cache of the core that computes it.
-    fn gradient_by_tiles(&mut self, pass: Pass<'_>) -> f64 {
-        let tiles_per_share = pass.tiles.div_ceil(MAX_SHARES);
+    /// The gradient of a batch whose tiles are `tiles_per_share` to a share; returns the sum of
+    /// squared errors.
+    fn sum_of_shares(&mut self, pass: Pass<'_>, tiles_per_share: usize) -> f64 {
         let num_shares = pass.tiles.div_ceil(tiles_per_share);
-        self.reserve(rayon::current_num_threads());
-        while self.shares.len() < num_shares {
-            self.shares.push(Share { gradient: Aligned::zeros(self.weights.len()), squares: 0.0 });
-        }
-        let TrainStep { network, pieces, workspaces, scratch, .. } = self;
-        let (pieces, workspaces, scratch) = (&*pieces, &*workspaces, &*scratch);
-        let shares = self.shares[..num_shares].par_iter_mut().enumerate();
-        shares.with_max_len(1).for_each(|(i, share)| {
-            let thread = rayon::current_thread_index().unwrap_or(0);
-            // A panic in another tile is passed on by rayon; the buffers are overwritten anyway.
-            let mut work = workspaces[thread].write().unwrap_or_else(PoisonError::into_inner);
-            let mut scratch = scratch[thread].lock().unwrap_or_else(PoisonError::into_inner);
-            share.gradient.fill(0.0);
-            share.squares = 0.0;
-            let first = i * tiles_per_share;
-            for tile in first..pass.tiles.min(first + tiles_per_share) {
-                share.squares += network.pass_tile(pass, tile, &mut work);
-                let vectors = pass.tile(tile, network).vectors;
-                for Piece { place, weights } in pieces {
-                    network.level.run(WeightsPass {
-                        network,
-                        work: &work,
-                        vectors,
-                        place,
-                        gradient: &mut share.gradient[weights.clone()],
-                        scratch: &mut scratch,
-                    });
-                }
-            }
-        });
+        // A share alone keeps all its activations, see `compute_gradient`. Otherwise those of a tile
+        // are used while they are in the cache.
+        let slots = if num_shares == 1 { pass.tiles } else { 1 };
+        // In rounds, each of as many shares as there are buffers for.
+        let rounds = num_shares.div_ceil(rayon::current_num_threads() * SHARES_AT_ONCE);
+        let shares_per_round = num_shares.div_ceil(rounds);
+        self.reserve(num_shares, shares_per_round * slots);
 
-        let shares = &self.shares[..num_shares];
-        let sum = |(i, gradient): (usize, &mut [f32])| {
-            gradient.copy_from_slice(&shares[0].gradient[i * CHUNK..][..gradient.len()]);
-            for share in &shares[1..] {
-                for (to, from) in gradient.iter_mut().zip(&share.gradient[i * CHUNK..]) {
+        let TrainStep { network, pieces, shares, workspaces, scratch, .. } = self;
+        let shares = &mut shares[..num_shares];
+        for (i, share) in shares.iter_mut().enumerate() {
+            let first = i * tiles_per_share;
+            share.tiles = first..pass.tiles.min(first + tiles_per_share);
+            share.squares = 0.0;
+        }
+        let engine = Engine { network, pieces, scratch, pass, slots };
+        for round in shares.chunks_mut(shares_per_round) {
+            engine.shares(round, workspaces);
+        }
+
+        let squares = shares.iter().map(|share| share.squares).sum::<f64>();
+        let [total, others @ ..] = shares else { return squares };
+        let others = &*others;
+        total.gradient.par_chunks_mut(CHUNK).enumerate().for_each(|(i, total)| {
+            for share in others {
+                for (to, from) in total.iter_mut().zip(&share.gradient[i * CHUNK..]) {
                     *to += from;
                 }
             }
-        };
-        self.gradient.par_chunks_mut(CHUNK).enumerate().for_each(sum);
-        shares.iter().map(|share| share.squares).sum::<f64>()
-    }
-
-    /// First all tiles, from the data to the gradients of the gates, which are kept; then piece by
-    /// piece the gradient of the weights, each summed over all tiles. For large layers, where the
-    /// gradient of one tile would not stay in any cache.
-    fn gradient_by_pieces(&mut self, pass: Pass<'_>) -> f64 {
-        self.reserve(pass.tiles.max(rayon::current_num_threads()));
-        let TrainStep { network, pieces, workspaces, scratch, .. } = self;
-        let (network, scratch) = (&*network, &*scratch);
-        let tiles = workspaces[..pass.tiles].par_iter_mut().enumerate();
-        tiles.with_max_len(1).for_each(|(i, work)| {
-            let work = work.get_mut().unwrap_or_else(PoisonError::into_inner);
-            work.squares = network.pass_tile(pass, i, work);
         });
-        let workspaces = &workspaces[..pass.tiles];
-        by_pieces(pieces, &mut self.gradient, &|piece, gradient| {
-            let thread = rayon::current_thread_index().unwrap_or(0);
-            let mut scratch = scratch[thread].lock().unwrap_or_else(PoisonError::into_inner);
-            gradient.fill(0.0);
-            for (i, work) in workspaces.iter().enumerate() {
-                network.level.run(WeightsPass {
-                    network,
-                    work: &work.read().unwrap_or_else(PoisonError::into_inner),
-                    vectors: pass.tile(i, network).vectors,
-                    place: &piece.place,
-                    gradient,
-                    scratch: &mut scratch,
-                });
-            }
-        });
-        let squares = workspaces.iter().map(|work| work.read().map_or(0.0, |work| work.squares));
-        squares.sum()
+        squares
     }
 
     /// Floats that so many tiles keep between the passes.
@@ -251,7 +221,7 @@ impl TrainStep {
         let scale = scale as f32;
         let weights = self.weights.par_chunks_mut(CHUNK);
         let states = self.momentum.par_chunks_mut(CHUNK).zip(self.square.par_chunks_mut(CHUNK));
-        let gradient = self.gradient.par_chunks(CHUNK);
+        let gradient = self.shares[0].gradient.par_chunks(CHUNK);
         weights.zip(gradient).zip(states).for_each(|((weights, gradient), (momentum, square))| {
             level.run(Update { settings, step, scale, gradient, weights, momentum, square });
         });
@@ -260,27 +230,25 @@ impl TrainStep {
 
     /// The length of the whole gradient, added up in an order that does not depend on the threads.
     fn norm(&mut self) -> f64 {
-        let gradient = self.gradient.par_chunks(CHUNK);
+        let gradient = self.shares[0].gradient.par_chunks(CHUNK);
         let squares = self.squares.par_iter_mut().zip(gradient);
         squares.for_each(|(square, gradient)| *square = squared_length(gradient));
         self.squares.iter().sum::<f64>().sqrt()
     }
 
-    /// Makes room for so many tiles at once, and for the scratch memory of all threads.
-    fn reserve(&mut self, workspaces: usize) {
+    /// Makes room for so many shares, so many tiles at once, and the scratch memory of all threads.
+    fn reserve(&mut self, shares: usize, workspaces: usize) {
+        while self.shares.len() < shares {
+            self.shares.push(Share::new(self.weights.len()));
+        }
         let NetworkShape { hidden, features, .. } = &self.network.shape;
         let width = self.network.level.lanes() * MAX_VECTORS;
         while self.workspaces.len() < workspaces {
-            self.workspaces.push(RwLock::new(Workspace::new(
-                &self.network.shape,
-                self.past_steps,
-                self.future_steps,
-                width,
-                true,
-            )));
+            let (shape, past, future) = (&self.network.shape, self.past_steps, self.future_steps);
+            self.workspaces.push(Workspace::new(shape, past, future, width, true));
         }
         let rows = hidden.iter().copied().max().unwrap_or(0).max(*features);
-        let scratch = scratch_len(rows, self.past_steps.max(self.future_steps), width);
+        let scratch = scratch_len(rows, self.network.level.lanes());
         let scratch = || Mutex::new(Aligned::zeros(scratch));
         self.scratch.resize_with(self.scratch.len().max(rayon::current_num_threads()), scratch);
     }
@@ -302,19 +270,102 @@ impl Pass<'_> {
     }
 }
 
-/// Calls `each` with every piece and its part of the gradient, on all threads.
-fn by_pieces<F>(pieces: &[Piece], gradient: &mut [f32], each: &F)
-where
-    F: Fn(&Piece, &mut [f32]) + Sync,
-{
-    match pieces {
-        [] => {}
-        [piece] => each(piece, gradient),
-        _ => {
+/// Shares, tiles and pieces of the gradient over threads.
+///
+/// Everything is cut in two and again in two, and a thread without work takes the other half of
+/// what another one does: the last tile, often a narrow one, does not leave the others idle. The
+/// sizes of the batch alone decide what is summed in which order.
+struct Engine<'a> {
+    network: &'a Network,
+    pieces: &'a [Piece],
+    /// Of each thread.
+    scratch: &'a [Mutex<Aligned>],
+    pass: Pass<'a>,
+    /// Workspaces of a share: tiles whose passes go before the gradients of their weights.
+    slots: usize,
+}
+
+impl Engine<'_> {
+    /// The gradients of some shares, in the given workspaces.
+    fn shares(&self, shares: &mut [Share], work: &mut [Workspace]) {
+        match shares {
+            [] => {}
+            [share] => self.share(share, &mut work[..self.slots]),
+            _ => {
+                let middle = shares.len() / 2;
+                let (left, right) = shares.split_at_mut(middle);
+                let (of_left, of_right) = work.split_at_mut(middle * self.slots);
+                rayon::join(|| self.shares(left, of_left), || self.shares(right, of_right));
+            }
+        }
+    }
+
+    fn share(&self, share: &mut Share, work: &mut [Workspace]) {
+        let Range { start, end } = share.tiles;
+        for first in (start..end).step_by(self.slots) {
+            let tiles = first..end.min(first + self.slots);
+            let work = &mut work[..tiles.len()];
+            self.passes(tiles.clone(), work);
+            share.squares += work.iter().map(|work| work.squares).sum::<f64>();
+            let from_zero = first == start;
+            self.gradient(self.pieces, &mut share.gradient, from_zero, tiles, work);
+        }
+    }
+
+    /// Forward and backward of some tiles.
+    fn passes(&self, tiles: Range<usize>, work: &mut [Workspace]) {
+        match work {
+            [] => {}
+            [work] => work.squares = self.network.pass_tile(self.pass, tiles.start, work),
+            _ => {
+                let (left, right) = work.split_at_mut(work.len() / 2);
+                let middle = tiles.start + left.len();
+                rayon::join(
+                    || self.passes(tiles.start..middle, left),
+                    || self.passes(middle..tiles.end, right),
+                );
+            }
+        }
+    }
+
+    /// The gradients of some pieces, each summed over the given tiles in their order; added to what
+    /// is there, or from zero.
+    fn gradient(
+        &self,
+        pieces: &[Piece],
+        gradient: &mut [f32],
+        from_zero: bool,
+        tiles: Range<usize>,
+        work: &[Workspace],
+    ) {
+        if pieces.len() > 1 && gradient.len() >= WORTH_JOIN {
             let (left, right) = pieces.split_at(pieces.len() / 2);
             let middle = right[0].weights.start - left[0].weights.start;
             let (of_left, of_right) = gradient.split_at_mut(middle);
-            rayon::join(|| by_pieces(left, of_left, each), || by_pieces(right, of_right, each));
+            rayon::join(
+                || self.gradient(left, of_left, from_zero, tiles.clone(), work),
+                || self.gradient(right, of_right, from_zero, tiles.clone(), work),
+            );
+            return;
+        }
+        let Some(start) = pieces.first().map(|piece| piece.weights.start) else { return };
+        if from_zero {
+            gradient.fill(0.0);
+        }
+        let thread = rayon::current_thread_index().unwrap_or(0);
+        // A panic in another piece is passed on by rayon; the scratch memory is overwritten anyway.
+        let mut scratch = self.scratch[thread].lock().unwrap_or_else(PoisonError::into_inner);
+        for Piece { place, weights } in pieces {
+            for (tile, work) in tiles.clone().zip(work) {
+                self.network.level.run(WeightsPass {
+                    network: self.network,
+                    work,
+                    vectors: self.pass.tile(tile, self.network).vectors,
+                    place,
+                    gradient: &mut gradient[weights.start - start..weights.end - start],
+                    scratch: &mut scratch,
+                });
+            }
         }
     }
 }
