@@ -30,7 +30,7 @@
 //! | `aligned` | buffers that start on a cache line |
 //! | `tile` | batch-first series to feature-major tiles and back |
 //! | `product` | packed weights times a tile: the register-blocked inner product |
-//! | `outer` | gradients of weights: a tile times a tile, summed over time and lanes |
+//! | `outer` | gradients of weights: a tile times a transposed tile, summed over time and lanes |
 //! | `cell` | what a recurrent cell is to the frame |
 //! | `simple_rnn` | the formula of the simple RNN, forward and backward |
 //! | `gru` | the gate formulas of the GRU |

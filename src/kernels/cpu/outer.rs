@@ -312,6 +312,7 @@ struct RegisterBlock<'a, const P: usize, const C: usize, const V: usize> {
 
 impl<const P: usize, const C: usize, const V: usize> Kernel for RegisterBlock<'_, P, C, V> {
     type Output = ();
+    #[expect(clippy::needless_range_loop, reason = "see the loops that add to the gradient")]
     #[inline(always)]
     fn run<S: Isa>(self, isa: S) {
         let width = C * S::F32_LANES;

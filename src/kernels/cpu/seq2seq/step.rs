@@ -90,7 +90,7 @@ const MAX_SHARES: usize = 16;
 const SHARES_AT_ONCE: usize = 4;
 
 /// Below this many weights a gradient is not worth sharing with another thread.
-const WORTH_JOIN: usize = 1024;
+const WORTH_JOIN: usize = 4096;
 
 /// Weights that a thread sums and updates at once.
 const CHUNK: usize = 4096;
