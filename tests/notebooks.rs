@@ -126,8 +126,10 @@ fn every_notebook_runs_with_an_edited_hyperparameter() {
         ("exercise_2_two_sines", "hidden_size: 35", "hidden_size: 20"),
         ("exercise_3_denoising", "hidden_size: 35", "hidden_size: 20"),
     ];
-    let names: Vec<_> = solutions().iter().map(|path| path.file_stem().unwrap().into()).collect();
-    let edited: Vec<std::ffi::OsString> = edits.iter().map(|(name, ..)| (*name).into()).collect();
+    let paths = solutions();
+    let names: Vec<_> =
+        paths.iter().map(|path| path.file_stem().unwrap().to_str().unwrap()).collect();
+    let edited: Vec<_> = edits.iter().map(|(name, ..)| *name).collect();
     assert_eq!(names, edited, "a notebook without an edit, or an edit without a notebook");
     for (name, old, new) in edits {
         let path = path_text(Path::new(ROOT).join(format!("notebooks/solutions/{name}.ipynb")));
