@@ -251,7 +251,8 @@ fn a_cell_that_is_meant_to_fail_has_to_fail() {
     let tagged = |name: &str, cells: &[&str]| {
         let path = temporary(name, cells);
         let mut notebook = read(&path);
-        for cell in notebook["cells"].as_array_mut().unwrap() {
+        // The first cell loads the crate, and does not fail.
+        for cell in notebook["cells"].as_array_mut().unwrap().iter_mut().skip(1) {
             cell["metadata"] = json!({"tags": ["raises-exception"]});
         }
         fs::write(&path, notebook.to_string()).unwrap();
