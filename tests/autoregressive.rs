@@ -1,13 +1,12 @@
 //! The encoder-decoder that reads its own output: gradients against central differences in double
 //! precision, and what each way of feeding it means.
 
-use seq2seq::layers::{Parameter, ParameterMut, Parameters};
+mod central_differences;
+
+use seq2seq::layers::{ParameterMut, Parameters};
 use seq2seq::model::{Autoregressive, AutoregressiveSettings, Feeding};
 use seq2seq::prelude::*;
 use seq2seq::train::loss;
-
-/// Half the distance of the two points; the error of the difference is about its square.
-const STEP: f64 = 1e-5;
 
 /// Every part in use: unequal sizes, context and attention.
 fn model(dropout: f64) -> Autoregressive<f64> {
@@ -37,34 +36,12 @@ fn data() -> (Sequence<f64>, Sequence<f64>) {
     (data.past_tensor(&dev), data.future_tensor(&dev))
 }
 
-/// Holds every gradient of the loss of `predict` against central differences.
 fn check_gradients(mut model: Autoregressive<f64>, feeding: Feeding<'_, f64>) {
     let (past, future) = data();
-    let loss_of = |model: &Autoregressive<f64>| {
+    central_differences::check(&mut model, |model| {
         let prediction = model.forward(past.leaky_trace(), 4, feeding).unwrap();
         loss(prediction, future.clone()).unwrap()
-    };
-    let gradients = loss_of(&model).backward();
-    for index in 0..model.parameters().len() {
-        let (name, parameter) = model.parameters()[index].clone();
-        let analytic = match parameter {
-            Parameter::Vector(weight) => gradients.get(weight).as_vec(),
-            Parameter::Matrix(weight) => gradients.get(weight).as_vec(),
-        };
-        let values = parameter.to_vec();
-        for i in 0..values.len() {
-            let mut loss_at = |offset: f64| {
-                let mut moved = values.clone();
-                moved[i] += offset;
-                model.parameters_mut()[index].1.copy_from(&moved);
-                loss_of(&model).array()
-            };
-            let numeric = (loss_at(STEP) - loss_at(-STEP)) / (2.0 * STEP);
-            let error = (analytic[i] - numeric).abs();
-            assert!(error < 1e-8, "{name}[{i}]: {} on the tape, {numeric} measured", analytic[i]);
-        }
-        model.parameters_mut()[index].1.copy_from(&values);
-    }
+    });
 }
 
 #[test]

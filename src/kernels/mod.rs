@@ -9,6 +9,7 @@ pub mod reference;
 mod tape;
 
 pub use tape::RecurrentDevice;
+pub(crate) use tape::values;
 
 use serde::{Deserialize, Serialize};
 

@@ -127,7 +127,10 @@ fn gates<const G: usize, E: Dtype, D: Device<E>, T: Tape<E, D>>(
 }
 
 /// `x[i]`, for x `(N, B, K)`.
-fn at<E: Dtype, D: Device<E>, T: Tape<E, D>>(x: Sequence<E, D, T>, i: usize) -> State<E, D, T> {
+pub(crate) fn at<E: Dtype, D: Device<E>, T: Tape<E, D>>(
+    x: Sequence<E, D, T>,
+    i: usize,
+) -> State<E, D, T> {
     let index: Tensor<(), usize, D> = x.device().tensor_from_vec(vec![i], ());
     x.select(index)
 }

@@ -196,7 +196,7 @@ fn fused<T: Tape<f32, Cpu>, const N: usize>(
 }
 
 /// The values of a contiguous tensor, row by row.
-fn values<S: Shape>(tensor: &Tensor<S, f32, Cpu>) -> Vec<f32> {
+pub(crate) fn values<S: Shape>(tensor: &Tensor<S, f32, Cpu>) -> Vec<f32> {
     let mut values = vec![0.0; tensor.shape().num_elements()];
     tensor.copy_into(&mut values);
     values

@@ -11,13 +11,14 @@ mod recurrent;
 mod simple_rnn;
 mod stack;
 
+pub use crate::kernels::cpu::recurrent::CellKind as Cell;
 pub use attention::Attention;
 pub use dense::Dense;
 pub use gru::{Gru, GruWeights};
 pub use initializer::Initializer;
 pub use lstm::{Lstm, LstmState, LstmWeights};
-pub(crate) use parameters::prefixed;
 pub use parameters::{Parameter, ParameterMut, Parameters};
-pub use recurrent::{Cell, Recurrent};
+pub(crate) use parameters::{flat_weights, prefixed, set_flat_weights};
+pub use recurrent::Recurrent;
 pub use simple_rnn::{SimpleRnn, SimpleRnnWeights};
 pub use stack::{LastAndStates, OutputsAndStates, RecurrentWeights};

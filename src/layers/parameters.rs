@@ -1,5 +1,5 @@
 use dfdx::shapes::{Dtype, HasShape};
-use dfdx::tensor::{CopySlice, Storage, Tensor};
+use dfdx::tensor::{CopySlice, Cpu, Storage, Tensor};
 
 /// A read-only view of one weight tensor.
 #[derive(Clone, Debug)]
@@ -101,6 +101,21 @@ where
     fn parameters_mut(&mut self) -> Vec<(String, ParameterMut<'_, E, D>)> {
         let (a, b) = (self.0.parameters_mut(), self.1.parameters_mut());
         prefixed("0", a).chain(prefixed("1", b)).collect()
+    }
+}
+
+/// All weights one after the other, in the order of [`Parameters`].
+pub(crate) fn flat_weights(model: &impl Parameters<f32, Cpu>) -> Vec<f32> {
+    model.parameters().iter().flat_map(|(_, parameter)| parameter.to_vec()).collect()
+}
+
+/// Takes over all weights, in the same order.
+pub(crate) fn set_flat_weights(model: &mut impl Parameters<f32, Cpu>, weights: &[f32]) {
+    let mut rest = weights;
+    for (_, mut parameter) in model.parameters_mut() {
+        let (values, others) = rest.split_at(parameter.shape().iter().product());
+        parameter.copy_from(values);
+        rest = others;
     }
 }
 

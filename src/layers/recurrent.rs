@@ -1,20 +1,9 @@
 use dfdx::tensor::{Cpu, Tape};
 use std::fmt;
 
-use super::{Gru, Initializer, Lstm, Parameter, ParameterMut, Parameters, SimpleRnn};
+use super::{Cell, Gru, Initializer, Lstm, Parameter, ParameterMut, Parameters, SimpleRnn};
 use crate::error::Result;
 use crate::{Sequence, State};
-
-/// The kinds of recurrent cells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cell {
-    /// [`SimpleRnn`]
-    SimpleRnn,
-    /// [`Lstm`]
-    Lstm,
-    /// [`Gru`]
-    Gru,
-}
 
 /// A recurrent stack whose kind of cell is chosen when it is made, to compare them in a loop. It
 /// starts from states of zeros and keeps its last states to itself; the layers themselves take states

@@ -1,6 +1,6 @@
 use dfdx::shapes::{Axes3, Axis, Dtype, HasShape};
-use dfdx::tensor::{Cpu, PutTape, SplitTape, Storage, Tape, Tensor};
-use dfdx::tensor_ops::{Device, PermuteTo, ReshapeTo, SelectTo, TryConcatAlong, TryStack};
+use dfdx::tensor::{Cpu, PutTape, SplitTape, Storage, Tape};
+use dfdx::tensor_ops::{Device, PermuteTo, ReshapeTo, TryConcatAlong, TryStack};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::fmt;
@@ -8,6 +8,7 @@ use std::iter::repeat_n;
 
 use crate::error::{Error, Result, check_size};
 use crate::kernels::RecurrentDevice;
+use crate::kernels::reference::at;
 use crate::layers::{
     Attention, Dense, Gru, Initializer, Parameter, ParameterMut, Parameters, prefixed,
 };
@@ -282,8 +283,7 @@ fn step_of<E: Dtype, D: Device<E>, T: Tape<E, D>>(
     x: Sequence<E, D, T>,
     t: usize,
 ) -> State<E, D, T> {
-    let index: Tensor<(), usize, D> = x.device().tensor_from_vec(vec![t], ());
-    x.permute::<_, Axes3<1, 0, 2>>().select(index)
+    at(x.permute::<_, Axes3<1, 0, 2>>(), t)
 }
 
 impl<E: Dtype, D: Storage<E>> Parameters<E, D> for Autoregressive<E, D> {

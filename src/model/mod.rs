@@ -8,5 +8,5 @@ mod weights;
 pub use crate::kernels::DecoderInput;
 pub use autoregressive::{Autoregressive, AutoregressiveSettings, Feeding};
 pub use predictor::Predictor;
-pub use seq2seq::{Seq2Seq, StepAndStates};
+pub use seq2seq::Seq2Seq;
 pub use weights::{load_weights, save_weights};

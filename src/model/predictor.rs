@@ -7,6 +7,8 @@ use crate::data::Dataset;
 use crate::error::{Result, check_size};
 use crate::kernels::cpu::level::Level;
 use crate::kernels::cpu::seq2seq::Network;
+use crate::kernels::values;
+use crate::layers::flat_weights;
 
 /// A trained model with its weights laid out for the fused kernels, once for many predictions.
 ///
@@ -26,7 +28,7 @@ pub struct Predictor {
 impl Seq2Seq {
     /// Lays the weights out for predictions, as they are now.
     pub fn predictor(&self) -> Predictor {
-        let network = Network::new(self.network_shape(), &self.flat_weights(), Level::best());
+        let network = Network::new(self.network_shape(), &flat_weights(self), Level::best());
         Predictor { network }
     }
 
@@ -49,14 +51,7 @@ impl Seq2Seq {
     /// [`Error::Shape`](crate::Error::Shape) when the features of `data` are not those of the model.
     pub fn encoder_states(&self, data: &Dataset) -> Result<Vec<f32>> {
         let (_, states) = self.encode(data.past_tensor(&Cpu::default()))?;
-        let states: Vec<_> = states
-            .iter()
-            .map(|state| {
-                let mut values = vec![0.0; state.shape().0 * state.shape().1];
-                state.copy_into(&mut values);
-                (state.shape().1, values)
-            })
-            .collect();
+        let states: Vec<_> = states.iter().map(|state| (state.shape().1, values(state))).collect();
         let of = |series: usize| {
             let layers = states.iter();
             layers.flat_map(move |(size, values)| &values[series * size..][..*size])

@@ -7,7 +7,8 @@ use crate::error::{Error, Result, check_size};
 use crate::kernels::cpu::seq2seq::NetworkShape;
 use crate::kernels::{DecoderInput, RecurrentDevice, reference};
 use crate::layers::{
-    Dense, Gru, Initializer, OutputsAndStates, Parameter, ParameterMut, Parameters, prefixed,
+    Dense, Gru, Initializer, LastAndStates, OutputsAndStates, Parameter, ParameterMut, Parameters,
+    prefixed,
 };
 use crate::train::Hyperparameters;
 use crate::{Sequence, State};
@@ -125,21 +126,6 @@ impl Seq2Seq {
             decoder_input: self.decoder_input,
         }
     }
-
-    /// All weights one after the other, in the order of [`Parameters`] and of the fused kernels.
-    pub(crate) fn flat_weights(&self) -> Vec<f32> {
-        self.parameters().iter().flat_map(|(_, parameter)| parameter.to_vec()).collect()
-    }
-
-    /// Takes over all weights, in the same order.
-    pub(crate) fn set_flat_weights(&mut self, weights: &[f32]) {
-        let mut rest = weights;
-        for (_, mut parameter) in self.parameters_mut() {
-            let (values, others) = rest.split_at(parameter.shape().iter().product());
-            parameter.copy_from(values);
-            rest = others;
-        }
-    }
 }
 
 impl<E: Dtype, D: RecurrentDevice<E>> Seq2Seq<E, D> {
@@ -176,11 +162,8 @@ impl<E: Dtype, D: RecurrentDevice<E>> Seq2Seq<E, D> {
     ///
     /// # Errors
     /// As [`Seq2Seq::forward`].
-    pub fn encode<T: Tape<E, D>>(&self, past: Sequence<E, D, T>) -> Result<StepAndStates<E, D, T>> {
-        let (outputs, states) = self.encoder.forward(past, None)?;
-        let (_, tape) = outputs.split_tape();
-        // The last output is the last state of the top layer.
-        Ok((states[states.len() - 1].clone().put_tape(tape), states))
+    pub fn encode<T: Tape<E, D>>(&self, past: Sequence<E, D, T>) -> Result<LastAndStates<E, D, T>> {
+        self.encoder.forward_last(past, None)
     }
 
     /// The second half, one step of it: from the decoder's input, `(B, K)`, and the states before,
@@ -193,7 +176,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> Seq2Seq<E, D> {
         &self,
         input: State<E, D, T>,
         states: &[State<E, D>],
-    ) -> Result<StepAndStates<E, D, T>> {
+    ) -> Result<LastAndStates<E, D, T>> {
         let (batch, width) = *input.shape();
         let input = input.reshape_like(&(batch, 1, width));
         let (output, states) = self.decoder.forward(input, Some(states))?;
@@ -201,10 +184,6 @@ impl<E: Dtype, D: RecurrentDevice<E>> Seq2Seq<E, D> {
         Ok((predicted.reshape_like(&(batch, self.dense.outputs())), states))
     }
 }
-
-/// What one half of a model returns: one step, `(B, ·)`, with the tape, and the states of all layers,
-/// `(B, H)` each.
-pub type StepAndStates<E, D, T> = (State<E, D, T>, Vec<State<E, D>>);
 
 /// One state at every one of so many steps.
 type Repeat<E, D, T> = fn(State<E, D, T>, usize) -> Sequence<E, D, T>;

@@ -35,7 +35,6 @@ pub fn clip_gradients<E: Dtype>(
     gradients: &mut Gradients<E, Cpu>,
     max_norm: f64,
 ) -> Result<f64> {
-    let wide = |value: E| value.to_f64().unwrap_or(f64::NAN);
     let mut squares = 0.0;
     for_each(model, gradients, |gradient| {
         squares += gradient.iter().map(|&value| wide(value).powi(2)).sum::<f64>();
@@ -50,6 +49,10 @@ pub fn clip_gradients<E: Dtype>(
         })?;
     }
     Ok(norm)
+}
+
+pub(super) fn wide<E: Dtype>(value: E) -> f64 {
+    value.to_f64().unwrap_or(f64::NAN)
 }
 
 /// Calls `each` with the gradient of every weight of `model`.

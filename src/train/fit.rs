@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use super::{Epoch, History, Hyperparameters};
 use crate::data::Dataset;
-use crate::error::{Error, Result, check_size};
-use crate::evaluate::{mse, mse_of_feature};
+use crate::error::{Result, check_size};
 use crate::kernels::cpu::level::Level;
 use crate::kernels::cpu::optimizer::Settings;
 use crate::kernels::cpu::seq2seq::{Loss, TrainStep, Windows};
+use crate::layers::{flat_weights, set_flat_weights};
 use crate::model::Seq2Seq;
 use crate::{Device, Sequence};
 
@@ -27,9 +27,10 @@ const SILENCE: Duration = Duration::from_secs(2);
 /// their work by now and are only printed.
 ///
 /// # Errors
-/// [`Error::Setting`] when a hyperparameter is outside its range, [`Error::Shape`] when the parts do
-/// not fit each other or the model, [`Error::Data`] when the error stops being a number: the
-/// model then keeps the weights that it had before.
+/// [`Error::Setting`](crate::Error::Setting) when a hyperparameter is outside its range,
+/// [`Error::Shape`](crate::Error::Shape) when the parts do not fit each other or the model,
+/// [`Error::Data`](crate::Error::Data) when the error stops being a number: the model then keeps
+/// the weights that it had before.
 pub fn fit(
     model: &mut Seq2Seq,
     train: &Dataset,
@@ -73,7 +74,7 @@ fn run(
 ) -> Result<History> {
     let mut step = TrainStep::new(
         model.network_shape(),
-        model.flat_weights(),
+        flat_weights(model),
         train.past_steps(),
         train.future_steps(),
         Loss::HalfSum,
@@ -92,27 +93,12 @@ fn run(
         let predict = |data: &Dataset| {
             step.network().predict(data.past(), data.past_steps(), data.future_steps())
         };
-        let (train_prediction, validation_prediction) = (predict(train), predict(validation));
-        let result = Epoch {
-            loss,
-            train_mse: mse_of_feature(&train_prediction, train, 0)?,
-            validation_mse: mse_of_feature(&validation_prediction, validation, 0)?,
-            train_mse_all: mse(&train_prediction, train)?,
-            validation_mse_all: mse(&validation_prediction, validation)?,
-            seconds: start.elapsed().as_secs_f64(),
-        };
-        if !(loss.is_finite() && result.train_mse_all.is_finite()) {
-            return Err(Error::Data(format!(
-                "the loss is {loss} and the training MSE {} after epoch {epoch}: the training \
-                 diverged; smaller values in the data, a clip_norm or a learning_rate below {} \
-                 may help",
-                result.train_mse_all, hyperparameters.learning_rate
-            )));
-        }
+        let parts = [(train, predict(train)), (validation, predict(validation))];
+        let result = Epoch::measure(epoch, loss, parts, start, hyperparameters)?;
         after_epoch(epoch, &result);
         epochs.push(result);
     }
-    model.set_flat_weights(step.weights());
+    set_flat_weights(model, step.weights());
     Ok(History::of(epochs))
 }
 
@@ -141,16 +127,24 @@ fn check(
 /// steps and features. Both are `(B, F, D)`.
 ///
 /// # Errors
-/// [`Error::Shape`] when the two have different shapes.
+/// [`Error::Shape`](crate::Error::Shape) when the two have different shapes.
 pub fn loss<E: Dtype + From<f32>, D: DfdxDevice<E>, T: Tape<E, D>>(
     prediction: Sequence<E, D, T>,
     future: Sequence<E, D>,
 ) -> Result<Tensor<(), E, D, T>> {
-    let (batch, steps, features) = *future.shape();
-    check_size("the batch axis of the prediction", batch, prediction.shape().0)?;
-    check_size("the time axis of the prediction", steps, prediction.shape().1)?;
-    check_size("the features axis of the prediction", features, prediction.shape().2)?;
+    check_prediction(*future.shape(), *prediction.shape())?;
+    let (batch, ..) = *future.shape();
     Ok((prediction - future).square().sum() / E::from(2.0 * batch as f32))
+}
+
+/// Refuses a prediction that has another shape than what it is compared with.
+pub(super) fn check_prediction(
+    (batch, steps, features): (usize, usize, usize),
+    found: (usize, usize, usize),
+) -> Result<()> {
+    check_size("the batch axis of the prediction", batch, found.0)?;
+    check_size("the time axis of the prediction", steps, found.1)?;
+    check_size("the features axis of the prediction", features, found.2)
 }
 
 /// One step of an epoch.

@@ -1,5 +1,11 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::time::Instant;
+
+use super::Hyperparameters;
+use crate::data::Dataset;
+use crate::error::{Error, Result};
+use crate::evaluate::{mse, mse_of_feature};
 
 /// What one epoch of training came to. All errors are on the data as it was given to
 /// [`fit`](crate::train::fit), measured after the epoch with one and the same set of weights.
@@ -17,6 +23,38 @@ pub struct Epoch {
     pub validation_mse_all: f64,
     /// Seconds that the epoch took.
     pub seconds: f64,
+}
+
+impl Epoch {
+    /// Measures what the network predicts after epoch `number`, `(n, F, D)`, of the training part and
+    /// of the validation part.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when the training has diverged.
+    pub(super) fn measure(
+        number: usize,
+        loss: f64,
+        [(train, of_train), (validation, of_validation)]: [(&Dataset, Vec<f32>); 2],
+        start: Instant,
+        hyperparameters: &Hyperparameters,
+    ) -> Result<Self> {
+        let epoch = Epoch {
+            loss,
+            train_mse: mse_of_feature(&of_train, train, 0)?,
+            validation_mse: mse_of_feature(&of_validation, validation, 0)?,
+            train_mse_all: mse(&of_train, train)?,
+            validation_mse_all: mse(&of_validation, validation)?,
+            seconds: start.elapsed().as_secs_f64(),
+        };
+        if loss.is_finite() && epoch.train_mse_all.is_finite() {
+            return Ok(epoch);
+        }
+        Err(Error::Data(format!(
+            "the loss is {loss} and the training MSE {} after epoch {number}: the training diverged; \
+             smaller values in the data, a clip_norm or a learning_rate below {} may help",
+            epoch.train_mse_all, hyperparameters.learning_rate
+        )))
+    }
 }
 
 /// The epochs of one training, in order. There is at least one.

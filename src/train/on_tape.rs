@@ -3,12 +3,13 @@ use dfdx::tensor::{AsArray, Cpu, Gradients, OwnedTape, SplitTape, Tensor, Tensor
 use dfdx::tensor_ops::{Backward, MeanTo, ReshapeTo};
 use std::time::Instant;
 
+use super::fit::check_prediction;
 use super::{Adam, Epoch, History, Hyperparameters, Optimizer, RmsProp, Sgd, clip_gradients};
 use crate::Sequence;
 use crate::data::Dataset;
-use crate::error::{Error, Result, check_size};
-use crate::evaluate::{mse, mse_of_feature};
-use crate::layers::Parameters;
+use crate::error::{Result, check_size};
+use crate::kernels::values;
+use crate::layers::{Parameters, flat_weights, set_flat_weights};
 
 /// A batch of series with a tape that records what is done to it.
 pub type Traced = Sequence<f32, Cpu, OwnedTape<f32, Cpu>>;
@@ -46,9 +47,10 @@ const CHUNK: usize = 1024;
 /// ```
 ///
 /// # Errors
-/// [`Error::Setting`] when a hyperparameter is outside its range, [`Error::Shape`] when the parts do
-/// not fit each other or the prediction the future, [`Error::Data`] when the error stops being a
-/// number: the model then keeps the weights of the epoch before. And whatever `forward` returns.
+/// [`Error::Setting`](crate::Error::Setting) when a hyperparameter is outside its range,
+/// [`Error::Shape`](crate::Error::Shape) when the parts do not fit each other or the prediction the
+/// future, [`Error::Data`](crate::Error::Data) when the error stops being a number: the model then
+/// keeps the weights of the epoch before. And whatever `forward` returns.
 pub fn fit_on_tape<M: Parameters<f32, Cpu>>(
     model: &mut M,
     train: &Dataset,
@@ -81,8 +83,8 @@ pub fn fit_at_every_step<M: Parameters<f32, Cpu>>(
 /// series of `data`: `(n, F, D)`, row-major.
 ///
 /// # Errors
-/// [`Error::Shape`] when the prediction has neither of the two shapes, and whatever `forward`
-/// returns.
+/// [`Error::Shape`](crate::Error::Shape) when the prediction has neither of the two shapes, and
+/// whatever `forward` returns.
 pub fn predict_with<M: Parameters<f32, Cpu>>(
     model: &M,
     data: &Dataset,
@@ -105,8 +107,8 @@ trait Network {
         gradients: Gradients<f32, Cpu>,
         clip_norm: Option<f64>,
     ) -> Result<()>;
-    fn weights(&self) -> Vec<Vec<f32>>;
-    fn set_weights(&mut self, weights: &[Vec<f32>]);
+    fn weights(&self) -> Vec<f32>;
+    fn set_weights(&mut self, weights: &[f32]);
 }
 
 impl<M: Parameters<f32, Cpu>, F: Fn(&M, Traced) -> Result<Traced>> Network for Closure<'_, M, F> {
@@ -130,14 +132,12 @@ impl<M: Parameters<f32, Cpu>, F: Fn(&M, Traced) -> Result<Traced>> Network for C
         }
     }
 
-    fn weights(&self) -> Vec<Vec<f32>> {
-        self.model.parameters().iter().map(|(_, parameter)| parameter.to_vec()).collect()
+    fn weights(&self) -> Vec<f32> {
+        flat_weights(self.model)
     }
 
-    fn set_weights(&mut self, weights: &[Vec<f32>]) {
-        for ((_, mut parameter), values) in self.model.parameters_mut().into_iter().zip(weights) {
-            parameter.copy_from(values);
-        }
+    fn set_weights(&mut self, weights: &[f32]) {
+        set_flat_weights(self.model, weights);
     }
 }
 
@@ -238,25 +238,14 @@ fn run(
             network.update(&mut descent, loss.backward(), hyperparameters.clip_norm)?;
             step += 1;
         }
-        let train_prediction = predict(&|past| network.forward(past), train)?;
-        let validation_prediction = predict(&|past| network.forward(past), validation)?;
-        let result = Epoch {
-            loss: total / batches.len() as f64,
-            train_mse: mse_of_feature(&train_prediction, train, 0)?,
-            validation_mse: mse_of_feature(&validation_prediction, validation, 0)?,
-            train_mse_all: mse(&train_prediction, train)?,
-            validation_mse_all: mse(&validation_prediction, validation)?,
-            seconds: start.elapsed().as_secs_f64(),
-        };
-        if !(result.loss.is_finite() && result.train_mse_all.is_finite()) {
+        let of = |data| predict(&|past| network.forward(past), data);
+        let parts = [(train, of(train)?), (validation, of(validation)?)];
+        let loss = total / batches.len() as f64;
+        let result = Epoch::measure(epoch, loss, parts, start, hyperparameters);
+        if result.is_err() {
             network.set_weights(&before);
-            return Err(Error::Data(format!(
-                "the loss is {} and the training MSE {} after epoch {epoch}: the training diverged; \
-                 smaller values in the data or a learning_rate below {learning_rate} may help",
-                result.loss, result.train_mse_all
-            )));
         }
-        epochs.push(result);
+        epochs.push(result?);
     }
     Ok(History::of(epochs))
 }
@@ -266,10 +255,7 @@ fn squared_error(
     prediction: Traced,
     target: Sequence,
 ) -> Result<Tensor<(), f32, Cpu, OwnedTape<f32, Cpu>>> {
-    let (batch, steps, features) = *target.shape();
-    check_size("the batch axis of the prediction", batch, prediction.shape().0)?;
-    check_size("the time axis of the prediction", steps, prediction.shape().1)?;
-    check_size("the features axis of the prediction", features, prediction.shape().2)?;
+    check_prediction(*target.shape(), *prediction.shape())?;
     Ok((prediction - target).square().mean())
 }
 
@@ -284,8 +270,7 @@ fn predict(forward: &dyn Fn(Traced) -> Result<Traced>, data: &Dataset) -> Result
         let prediction = prediction.contiguous();
         let (batch, steps, features) = *prediction.shape();
         check_size("the batch axis of the prediction", part.len(), batch)?;
-        let mut values = vec![0.0; batch * steps * features];
-        prediction.copy_into(&mut values);
+        let values = values(&prediction);
         if (steps, features) == (data.future_steps(), data.features()) {
             all.extend(values);
         } else {

@@ -2,6 +2,7 @@ use dfdx::shapes::{Dtype, Shape};
 use dfdx::tensor::{Gradients, Tensor};
 use dfdx::tensor_ops::Device;
 
+use super::clip::wide;
 use crate::error::{Error, Result, check_size};
 use crate::kernels::cpu::optimizer::EPSILON;
 use crate::layers::{Parameter, ParameterMut, Parameters};
@@ -92,10 +93,6 @@ impl RmsProp {
         }
         Ok(())
     }
-}
-
-fn wide<E: Dtype>(value: E) -> f64 {
-    value.to_f64().unwrap_or(f64::NAN)
 }
 
 /// A copy of the gradient of `weight`; zeros where nothing has reached it.
