@@ -49,6 +49,37 @@ fn all_pictures_are_drawn_in_both_formats() {
     check(&diagram, &["encoder", "decoder", "states", "dense (2)", "layer 1 (12)", "y10"]);
 }
 
+/// Whether errors fall over decades, a little, or not at all: the axis has numbers on it.
+#[test]
+fn the_axis_of_losses_has_numbers_on_any_range() {
+    let epoch = |mse: f64| seq2seq::train::Epoch {
+        loss: mse,
+        train_mse: mse,
+        validation_mse: mse,
+        train_mse_all: mse,
+        validation_mse_all: mse,
+        seconds: 0.1,
+    };
+    let cases: [(&[f64], &[&str]); 7] = [
+        (&[1.0, 1e-12], &["1", "0.01", "0.0000000001"]),
+        (&[300.0, 2e-3], &["0.01", "0.1", "1", "10", "100"]),
+        (&[0.5, 0.01], &["0.01", "0.02", "0.05", "0.1", "0.2", "0.5"]),
+        (&[0.36, 0.2], &["0.2", "0.25", "0.3", "0.35"]),
+        (&[0.0231, 0.0229], &["0.0225", "0.023", "0.0235"]),
+        (&[0.1, 0.0], &["0.1"]),
+        (&[0.0], &["1"]),
+    ];
+    for (errors, ticks) in cases {
+        let history = History::new(errors.iter().map(|&mse| epoch(mse)).collect()).unwrap();
+        let picture = plot::losses(&history).unwrap();
+        let svg = roxmltree::Document::parse(picture.svg()).unwrap();
+        let texts: Vec<_> = svg.descendants().filter_map(|n| n.text()).map(str::trim).collect();
+        for tick in ticks {
+            assert!(texts.contains(tick), "{errors:?}: {tick} is not in {texts:?}");
+        }
+    }
+}
+
 #[test]
 fn a_picture_is_saved_by_its_ending() {
     let folder = tempfile::tempdir().unwrap();

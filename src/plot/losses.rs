@@ -2,6 +2,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use super::Picture;
+use super::log_axis::LogAxis;
 use super::picture::{Drawing, Drawn};
 use super::style::{Entry, GRID, HEADER, INK, Marker, TRAIN, VALIDATION, header, text};
 use crate::error::Result;
@@ -34,26 +35,20 @@ impl Drawing for Losses<'_> {
         ];
         header(&top, "Error while training", &entries)?;
 
-        let values = || epochs.iter().flat_map(|e| [e.train_mse, e.validation_mse]);
-        let positive = || values().filter(|&v| v > 0.0); // a logarithm needs it
-        let low = positive().fold(f64::INFINITY, f64::min).min(1.0);
-        let high = positive().fold(low, f64::max);
+        let values = epochs.iter().flat_map(|e| [e.train_mse, e.validation_mse]);
         let mut chart = ChartBuilder::on(&chart)
             .margin(14)
             .x_label_area_size(44)
             .y_label_area_size(76)
-            .build_cartesian_2d(
-                0.5..epochs.len() as f64 + 0.5,
-                (low * 0.8..high * 1.25).log_scale(),
-            )?;
+            .build_cartesian_2d(0.5..epochs.len() as f64 + 0.5, LogAxis::around(values))?;
         chart
             .configure_mesh()
             .x_desc("epoch")
             .y_desc("MSE (logarithmic)")
             .x_labels(epochs.len().min(16))
             .x_label_formatter(&|x| format!("{x:.0}"))
-            .y_labels(5)
-            .y_label_formatter(&|y| format!("{y}"))
+            .y_labels(8)
+            .y_label_formatter(&LogAxis::label)
             .axis_desc_style(text(16, INK))
             .label_style(text(14, INK))
             .bold_line_style(GRID)

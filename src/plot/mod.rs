@@ -7,6 +7,7 @@
 mod diagram;
 mod heat_map;
 mod lines;
+mod log_axis;
 mod losses;
 mod picture;
 mod series;
