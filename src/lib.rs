@@ -70,6 +70,7 @@ pub mod prelude {
     };
     pub use crate::layers::{
         Attention, Cell, Dense, Gru, Initializer, Lstm, LstmState, Recurrent, SimpleRnn,
+        reverse_time,
     };
     pub use crate::model::{
         Autoregressive, AutoregressiveSettings, DecoderInput, Feeding, Seq2Seq, load_weights,

@@ -52,3 +52,20 @@ fn repeat_last_matches_central_differences() {
 fn zeros_match_central_differences() {
     check(DecoderInput::Zeros);
 }
+
+/// A layer that reads from the end, as half of a bidirectional network: the gradient finds its way
+/// through both reversals.
+#[test]
+fn a_reversed_layer_matches_central_differences() {
+    let (dev, mut init, data) = (Cpu::default(), Initializer::new(7), data());
+    let gru = Gru::of_dtype(2, &[3], &mut init, &dev).unwrap();
+    let dense = Dense::of_dtype(3, 2, &mut init, &dev).unwrap();
+    central_differences::check(&mut (gru, dense), |(gru, dense)| {
+        let past: Sequence<f64> = data.past_tensor(&dev);
+        let reversed = reverse_time(past.leaky_traced());
+        let (outputs, _) = gru.forward_reference(reversed, None).unwrap();
+        let outputs = reverse_time(dense.forward(outputs).unwrap());
+        let clean: Sequence<f64> = dev.tensor_from_vec(vec![0.3; 2 * 3 * 2], (2, 3, 2));
+        loss(outputs, clean).unwrap()
+    });
+}

@@ -8,6 +8,7 @@ mod initializer;
 mod lstm;
 mod parameters;
 mod recurrent;
+mod reverse_time;
 mod simple_rnn;
 mod stack;
 
@@ -20,5 +21,6 @@ pub use lstm::{Lstm, LstmState, LstmWeights};
 pub use parameters::{Parameter, ParameterMut, Parameters};
 pub(crate) use parameters::{flat_weights, prefixed, set_flat_weights};
 pub use recurrent::Recurrent;
+pub use reverse_time::reverse_time;
 pub use simple_rnn::{SimpleRnn, SimpleRnnWeights};
 pub use stack::{LastAndStates, OutputsAndStates, RecurrentWeights};
