@@ -8,7 +8,7 @@ use super::level::Level;
 use super::lstm::Lstm;
 use super::outer::scratch_len;
 use super::simple_rnn::SimpleRnn;
-use super::tile::{MAX_VECTORS, Tile, scatter};
+use super::tile::{MAX_VECTORS, Scatter, Tile};
 use rayon::prelude::*;
 
 /// Which formulas a layer computes.
@@ -191,13 +191,13 @@ impl RecurrentLayer {
                     hidden: Aligned::zeros((steps + 1) * hidden * width),
                     carried: Aligned::zeros(self.shape.carried::<K>() * width),
                 };
-                tile.gather(&mut saved.x, width, x, steps * input);
+                tile.gather(self.level, &mut saved.x, width, x, steps * input);
                 if let Some(initial) = initial.hidden {
                     let first = &mut saved.hidden[..hidden * width];
-                    tile.gather(first, width, initial, hidden);
+                    tile.gather(self.level, first, width, initial, hidden);
                 }
                 if let Some(initial) = initial.cell {
-                    tile.gather(&mut saved.carried, width, initial, hidden);
+                    tile.gather(self.level, &mut saved.carried, width, initial, hidden);
                 }
                 self.level.run(Forward {
                     layer: &packed,
@@ -208,16 +208,15 @@ impl RecurrentLayer {
                     carried: &mut saved.carried,
                 });
                 let states = &saved.hidden[hidden * width..];
-                for (lane, series) in output.chunks_exact_mut(steps * hidden).enumerate() {
-                    scatter(states, width, lane, series);
-                }
+                let len = steps * hidden;
+                self.level.run(Scatter { rows: states, width, series: output, len });
                 saved
             })
             .collect();
         if !outputs.cell.is_empty() {
             for saved in &tiles {
                 let width = saved.tile.vectors * lanes;
-                saved.tile.scatter(&saved.carried, width, &mut outputs.cell, hidden);
+                saved.tile.scatter(self.level, &saved.carried, width, &mut outputs.cell, hidden);
             }
         }
         let saved = Saved { batch, tiles, packed: of_kind(packed) };
@@ -246,11 +245,11 @@ impl RecurrentLayer {
                 let SavedTile { tile, .. } = *saved;
                 let width = tile.vectors * lanes;
                 let mut of_outputs = Aligned::zeros(steps * hidden * width);
-                tile.gather(&mut of_outputs, width, upstream.hidden, steps * hidden);
+                tile.gather(self.level, &mut of_outputs, width, upstream.hidden, steps * hidden);
                 let mut carry = Aligned::zeros(hidden * width);
                 let mut carried = Aligned::zeros(self.shape.carried::<K>() * width);
                 if let Some(of_cell) = upstream.cell {
-                    tile.gather(&mut carried, width, of_cell, hidden);
+                    tile.gather(self.level, &mut carried, width, of_cell, hidden);
                 }
                 let x_len = if input_gradient { saved.x.len() } else { 0 };
                 let mut dx = Aligned::zeros(x_len);
@@ -295,11 +294,11 @@ impl RecurrentLayer {
         for (tile, dx, carry, carried, gradient) in results {
             let width = tile.vectors * lanes;
             if input_gradient {
-                tile.scatter(&dx, width, &mut gradients.input, steps * input);
+                tile.scatter(self.level, &dx, width, &mut gradients.input, steps * input);
             }
-            tile.scatter(&carry, width, &mut gradients.hidden, hidden);
+            tile.scatter(self.level, &carry, width, &mut gradients.hidden, hidden);
             if !gradients.cell.is_empty() {
-                tile.scatter(&carried, width, &mut gradients.cell, hidden);
+                tile.scatter(self.level, &carried, width, &mut gradients.cell, hidden);
             }
             for (to, from) in gradients.weights.iter_mut().zip(&gradient) {
                 *to += from;
