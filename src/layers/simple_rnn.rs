@@ -135,7 +135,9 @@ impl<E: Dtype, D: Device<E>> SimpleRnn<E, D> {
         x: Sequence<E, D, T>,
         states: Option<&[State<E, D>]>,
     ) -> Result<OutputsAndStates<E, D, T>> {
-        stack::run("a simple RNN", &self.layers, x, states, reference::simple_rnn)
+        stack::run("a simple RNN", &self.layers, x, states, |layers, x, states| {
+            stack::layer_by_layer(layers, x, states, reference::simple_rnn)
+        })
     }
 }
 

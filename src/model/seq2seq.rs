@@ -140,7 +140,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> Seq2Seq<E, D> {
         past: Sequence<E, D, T>,
         future_steps: usize,
     ) -> Result<Sequence<E, D, T>> {
-        self.run(past, future_steps, Gru::forward, D::repeat)
+        self.run(past, future_steps, Gru::forward, Gru::forward_repeated)
     }
 
     /// The first half: reads the past, `(B, P, D)`, and returns what the decoder gets of it, namely
@@ -185,12 +185,17 @@ impl<E: Dtype, D: RecurrentDevice<E>> Seq2Seq<E, D> {
     }
 }
 
-/// One state at every one of so many steps.
-type Repeat<E, D, T> = fn(State<E, D, T>, usize) -> Sequence<E, D, T>;
-
 /// A recurrent stack over time: its input and first states, to its outputs and last states.
 type Stack<E, D, T> =
     fn(&Gru<E, D>, Sequence<E, D, T>, Option<&[State<E, D>]>) -> Result<OutputsAndStates<E, D, T>>;
+
+/// As [`Stack`], over the same input at so many steps.
+type RepeatedStack<E, D, T> = fn(
+    &Gru<E, D>,
+    State<E, D, T>,
+    usize,
+    Option<&[State<E, D>]>,
+) -> Result<OutputsAndStates<E, D, T>>;
 
 impl<E: Dtype, D: Device<E>> Seq2Seq<E, D> {
     /// As [`Seq2Seq::forward`], in plain dfdx operations: what the fast kernels are tested against.
@@ -202,7 +207,9 @@ impl<E: Dtype, D: Device<E>> Seq2Seq<E, D> {
         past: Sequence<E, D, T>,
         future_steps: usize,
     ) -> Result<Sequence<E, D, T>> {
-        self.run(past, future_steps, Gru::forward_reference, reference::repeat)
+        self.run(past, future_steps, Gru::forward_reference, |decoder, input, steps, states| {
+            decoder.forward_reference(reference::repeat(input, steps), states)
+        })
     }
 
     fn run<T: Tape<E, D>>(
@@ -210,7 +217,7 @@ impl<E: Dtype, D: Device<E>> Seq2Seq<E, D> {
         past: Sequence<E, D, T>,
         future_steps: usize,
         stack: Stack<E, D, T>,
-        repeat: Repeat<E, D, T>,
+        repeated_stack: RepeatedStack<E, D, T>,
     ) -> Result<Sequence<E, D, T>> {
         if future_steps == 0 {
             return Err(Error::setting("future_steps", future_steps, "at least 1"));
@@ -220,15 +227,16 @@ impl<E: Dtype, D: Device<E>> Seq2Seq<E, D> {
         // Of the outputs only the last is used, and that is the last state of the top layer. The
         // tape, which the outputs carry, goes on with the decoder's input.
         let (_, tape) = outputs.split_tape();
-        let input = match self.decoder_input {
+        let (hidden, _) = match self.decoder_input {
             DecoderInput::RepeatLast => {
-                repeat(states[states.len() - 1].clone().put_tape(tape), future_steps)
+                let last = states[states.len() - 1].clone().put_tape(tape);
+                repeated_stack(&self.decoder, last, future_steps, Some(&states))?
             }
             DecoderInput::Zeros => {
-                device.zeros_like(&(batch, future_steps, self.decoder.inputs())).put_tape(tape)
+                let zeros = device.zeros_like(&(batch, future_steps, self.decoder.inputs()));
+                stack(&self.decoder, zeros.put_tape(tape), Some(&states))?
             }
         };
-        let (hidden, _) = stack(&self.decoder, input, Some(&states))?;
         self.dense.forward(hidden)
     }
 }

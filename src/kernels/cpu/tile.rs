@@ -70,7 +70,7 @@ impl Tile {
         len: usize,
     ) {
         let series = &mut batch[self.series(len)];
-        level.run(Scatter { rows, width, series, len });
+        level.run(Scatter::<false> { rows, width, series, len });
     }
 }
 
@@ -151,8 +151,8 @@ impl<'s, F: Fn(usize) -> &'s [f32]> Kernel for Gather<'_, F> {
     }
 }
 
-/// A tile to series: the way back of [`Gather`].
-pub(crate) struct Scatter<'a> {
+/// A tile to series: the way back of [`Gather`]. With `ADD` it is added to what is there.
+pub(crate) struct Scatter<'a, const ADD: bool> {
     /// (K, W)
     pub(crate) rows: &'a [f32],
     /// Lanes of a row, W.
@@ -163,7 +163,7 @@ pub(crate) struct Scatter<'a> {
     pub(crate) len: usize,
 }
 
-impl Kernel for Scatter<'_> {
+impl<const ADD: bool> Kernel for Scatter<'_, ADD> {
     type Output = ();
     #[inline(always)]
     fn run<S: Isa>(self, isa: S) {
@@ -180,6 +180,10 @@ impl Kernel for Scatter<'_> {
                 }
                 for (series, column) in series.chunks_exact_mut(len).zip(isa.transpose(block)) {
                     let to = &mut series[b * BLOCK..];
+                    if ADD {
+                        to.iter_mut().zip(column).for_each(|(to, value)| *to += value);
+                        continue;
+                    }
                     match to.first_chunk_mut() {
                         Some(to) => *to = column,
                         None => to.copy_from_slice(&column[..to.len()]),

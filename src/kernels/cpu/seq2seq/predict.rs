@@ -31,7 +31,7 @@ impl Network {
             });
             self.level.run(ForwardPass { network: self, work, vectors: tile.vectors });
             let rows = &work.output[..future_len * width];
-            self.level.run(Scatter { rows, width, series: output, len: future_len });
+            self.level.run(Scatter::<false> { rows, width, series: output, len: future_len });
         };
         if series <= lanes * MAX_VECTORS {
             // One tile: not worth a thread.
