@@ -1,4 +1,4 @@
-use dfdx::shapes::{Axes2, Dtype, HasShape};
+use dfdx::shapes::{Axes2, Axis, Dtype, HasShape};
 use dfdx::tensor::{Cpu, Storage, Tape, Tensor};
 use dfdx::tensor_ops::{BroadcastTo, Device, PermuteTo, ReshapeTo, TryMatMul};
 use std::fmt;
@@ -77,6 +77,9 @@ impl<E: Dtype, D: Storage<E>> Dense<E, D> {
     }
 }
 
+/// What errors call the size that has to fit.
+const INPUT: &str = "the features axis of a dense layer's input";
+
 impl<E: Dtype, D: Device<E>> Dense<E, D> {
     /// `(B, T, inputs)` to `(B, T, outputs)`.
     ///
@@ -84,14 +87,18 @@ impl<E: Dtype, D: Device<E>> Dense<E, D> {
     /// [`Error::Shape`] when x has another number of features.
     pub fn forward<T: Tape<E, D>>(&self, x: Sequence<E, D, T>) -> Result<Sequence<E, D, T>> {
         let (batch, time, features) = *x.shape();
-        check_size("the features axis of a dense layer's input", self.inputs(), features)?;
+        check_size(INPUT, self.inputs(), features)?;
+        // One product of all steps of all series: of three axes dfdx makes a product each series.
+        let y = self.map(x.reshape_like(&(batch * time, features)));
+        Ok(y.reshape_like(&(batch, time, self.outputs())))
+    }
+
+    /// x · Wᵀ + b, for x `(N, inputs)`.
+    fn map<T: Tape<E, D>>(&self, x: State<E, D, T>) -> State<E, D, T> {
+        let shape = (x.shape().0, self.outputs());
         let weight = self.weight.retaped::<T>().permute::<_, Axes2<1, 0>>();
-        let bias = self.bias.retaped::<T>().broadcast_like::<_, Axes2<0, 1>>(&(
-            batch,
-            time,
-            self.outputs(),
-        ));
-        Ok(x.matmul(weight) + bias)
+        let bias = self.bias.retaped::<T>().broadcast_like::<_, Axis<0>>(&shape);
+        x.matmul(weight) + bias
     }
 
     /// One step: `(B, inputs)` to `(B, outputs)`.
@@ -99,9 +106,9 @@ impl<E: Dtype, D: Device<E>> Dense<E, D> {
     /// # Errors
     /// As [`Dense::forward`].
     pub fn forward_step<T: Tape<E, D>>(&self, x: State<E, D, T>) -> Result<State<E, D, T>> {
-        let (batch, features) = *x.shape();
-        let y = self.forward(x.reshape_like(&(batch, 1, features)))?;
-        Ok(y.reshape_like(&(batch, self.outputs())))
+        let (_, features) = *x.shape();
+        check_size(INPUT, self.inputs(), features)?;
+        Ok(self.map(x))
     }
 }
 
