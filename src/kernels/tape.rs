@@ -5,18 +5,20 @@ use dfdx::tensor::{Cpu, PutTape, SplitTape, Tape, Tensor, TensorFromVec};
 use dfdx::tensor_ops::{Device, ReshapeTo};
 use std::array;
 use std::mem::take;
+use std::ops::Deref;
 
 use super::cpu::aligned::Recycled;
+use super::cpu::dense::DenseMap;
 use super::cpu::level::Level;
 use super::cpu::recurrent::{CellKind, Input, OwnedStates, RecurrentStack, States, Upstream};
 use super::reference;
 use crate::layers::{
-    GruWeights, LstmState, LstmWeights, OutputsAndStates, RecurrentWeights, SimpleRnnWeights,
-    layer_by_layer,
+    GruWeights, LastAndStates, LstmState, LstmWeights, OutputsAndStates, RecurrentWeights,
+    SimpleRnnWeights, last, layer_by_layer,
 };
 use crate::{Sequence, State};
 
-/// A device of dfdx that recurrent layers run on, with the fastest kernels that there are for it.
+/// A device of dfdx that layers run on, with the fastest kernels that there are for it.
 ///
 /// # Panics
 /// All methods, when the shapes do not fit the weights or one another, or there is no layer or no
@@ -49,7 +51,7 @@ pub trait RecurrentDevice<E: Dtype>: Device<E> {
         steps: usize,
         states: Option<&[State<E, Self>]>,
     ) -> OutputsAndStates<E, Self, T> {
-        layer_by_layer(layers, reference::repeat(x, steps), states, reference::gru)
+        Self::gru(layers, reference::repeat(x, steps), states)
     }
 
     /// As [`simple_rnn`](RecurrentDevice::simple_rnn), of LSTM layers, whose states are two tensors,
@@ -60,6 +62,42 @@ pub trait RecurrentDevice<E: Dtype>: Device<E> {
         states: Option<&[LstmState<E, Self>]>,
     ) -> OutputsAndStates<E, Self, T, LstmState<E, Self>> {
         layer_by_layer(layers, x, states, reference::lstm)
+    }
+
+    /// As [`simple_rnn`](RecurrentDevice::simple_rnn), but of the outputs only the last, `(B, H)`.
+    fn simple_rnn_last<T: Tape<E, Self>>(
+        layers: &[SimpleRnnWeights<E, Self>],
+        x: Sequence<E, Self, T>,
+        states: Option<&[State<E, Self>]>,
+    ) -> LastAndStates<E, Self, T> {
+        last(Self::simple_rnn(layers, x, states))
+    }
+
+    /// As [`gru`](RecurrentDevice::gru), but of the outputs only the last, `(B, H)`.
+    fn gru_last<T: Tape<E, Self>>(
+        layers: &[GruWeights<E, Self>],
+        x: Sequence<E, Self, T>,
+        states: Option<&[State<E, Self>]>,
+    ) -> LastAndStates<E, Self, T> {
+        last(Self::gru(layers, x, states))
+    }
+
+    /// As [`lstm`](RecurrentDevice::lstm), but of the outputs only the last, `(B, H)`.
+    fn lstm_last<T: Tape<E, Self>>(
+        layers: &[LstmWeights<E, Self>],
+        x: Sequence<E, Self, T>,
+        states: Option<&[LstmState<E, Self>]>,
+    ) -> LastAndStates<E, Self, T, LstmState<E, Self>> {
+        last(Self::lstm(layers, x, states))
+    }
+
+    /// x · Wᵀ + b at every step of x, `(B, T, K)`, with W `(N, K)` and b `(N,)`: `(B, T, N)`.
+    fn dense<T: Tape<E, Self>>(
+        weight: &Tensor<(usize, usize), E, Self>,
+        bias: &Tensor<(usize,), E, Self>,
+        x: Sequence<E, Self, T>,
+    ) -> Sequence<E, Self, T> {
+        reference::dense(weight, bias, x)
     }
 }
 
@@ -76,9 +114,8 @@ impl RecurrentDevice<f32> for Cpu {
         x: Sequence<f32, Cpu, T>,
         states: Option<&[State<f32, Cpu>]>,
     ) -> OutputsAndStates<f32, Cpu, T> {
-        let steps = Steps::of(&x);
-        let (outputs, last) = fused(CellKind::SimpleRnn, layers, x, steps, states.map(single));
-        (outputs, last.into_iter().flatten().collect())
+        let given = Given::sequence(CellKind::SimpleRnn, layers, &x, true);
+        fused(given, x, single(states)).every_step(|[state]| state)
     }
 
     fn gru<T: Tape<f32, Cpu>>(
@@ -86,9 +123,8 @@ impl RecurrentDevice<f32> for Cpu {
         x: Sequence<f32, Cpu, T>,
         states: Option<&[State<f32, Cpu>]>,
     ) -> OutputsAndStates<f32, Cpu, T> {
-        let steps = Steps::of(&x);
-        let (outputs, last) = fused(CellKind::Gru, layers, x, steps, states.map(single));
-        (outputs, last.into_iter().flatten().collect())
+        let given = Given::sequence(CellKind::Gru, layers, &x, true);
+        fused(given, x, single(states)).every_step(|[state]| state)
     }
 
     fn gru_repeated<T: Tape<f32, Cpu>>(
@@ -97,9 +133,9 @@ impl RecurrentDevice<f32> for Cpu {
         steps: usize,
         states: Option<&[State<f32, Cpu>]>,
     ) -> OutputsAndStates<f32, Cpu, T> {
-        let steps = Steps { number: steps, repeated: true };
-        let (outputs, last) = fused(CellKind::Gru, layers, x, steps, states.map(single));
-        (outputs, last.into_iter().flatten().collect())
+        let (cell, batch) = (CellKind::Gru, x.shape().0);
+        let given = Given { cell, layers, batch, steps, repeated: true, every_step: true };
+        fused(given, x, single(states)).every_step(|[state]| state)
     }
 
     fn lstm<T: Tape<f32, Cpu>>(
@@ -107,44 +143,133 @@ impl RecurrentDevice<f32> for Cpu {
         x: Sequence<f32, Cpu, T>,
         states: Option<&[LstmState<f32, Cpu>]>,
     ) -> OutputsAndStates<f32, Cpu, T, LstmState<f32, Cpu>> {
-        let pair = |state: &LstmState<f32, Cpu>| [state.hidden.clone(), state.cell.clone()];
-        let states = states.map(|states| states.iter().map(pair).collect());
-        let steps = Steps::of(&x);
-        let (outputs, last) = fused(CellKind::Lstm, layers, x, steps, states);
-        let last = last.into_iter().map(|[hidden, cell]| LstmState { hidden, cell });
-        (outputs, last.collect())
+        let given = Given::sequence(CellKind::Lstm, layers, &x, true);
+        fused(given, x, pair(states)).every_step(|[hidden, cell]| LstmState { hidden, cell })
+    }
+
+    fn simple_rnn_last<T: Tape<f32, Cpu>>(
+        layers: &[SimpleRnnWeights<f32, Cpu>],
+        x: Sequence<f32, Cpu, T>,
+        states: Option<&[State<f32, Cpu>]>,
+    ) -> LastAndStates<f32, Cpu, T> {
+        let given = Given::sequence(CellKind::SimpleRnn, layers, &x, false);
+        fused(given, x, single(states)).last_step(|[state]| state)
+    }
+
+    fn gru_last<T: Tape<f32, Cpu>>(
+        layers: &[GruWeights<f32, Cpu>],
+        x: Sequence<f32, Cpu, T>,
+        states: Option<&[State<f32, Cpu>]>,
+    ) -> LastAndStates<f32, Cpu, T> {
+        let given = Given::sequence(CellKind::Gru, layers, &x, false);
+        fused(given, x, single(states)).last_step(|[state]| state)
+    }
+
+    fn lstm_last<T: Tape<f32, Cpu>>(
+        layers: &[LstmWeights<f32, Cpu>],
+        x: Sequence<f32, Cpu, T>,
+        states: Option<&[LstmState<f32, Cpu>]>,
+    ) -> LastAndStates<f32, Cpu, T, LstmState<f32, Cpu>> {
+        let given = Given::sequence(CellKind::Lstm, layers, &x, false);
+        fused(given, x, pair(states)).last_step(|[hidden, cell]| LstmState { hidden, cell })
+    }
+
+    fn dense<T: Tape<f32, Cpu>>(
+        weight: &Tensor<(usize, usize), f32, Cpu>,
+        bias: &Tensor<(usize,), f32, Cpu>,
+        x: Sequence<f32, Cpu, T>,
+    ) -> Sequence<f32, Cpu, T> {
+        let ((outputs, inputs), (batch, steps, _)) = (*weight.shape(), *x.shape());
+        let map = DenseMap { inputs, outputs, batch, steps, level: Level::best() };
+        let (x, mut tape) = x.contiguous().split_tape();
+        let mut flat = Recycled::new(outputs * (inputs + 1));
+        let (matrix, vector) = flat.split_at_mut(outputs * inputs);
+        weight.copy_into(matrix);
+        bias.copy_into(vector);
+        let (y, saved) = map.forward(&flat, &copied(&x));
+        let y = x.device().tensor_from_vec(y, (batch, steps, outputs));
+
+        let (x_ghost, y_ghost) = (x.ghost(), y.ghost());
+        let (weight_ghost, bias_ghost) = (weight.ghost(), bias.ghost());
+        tape.add_backward_op(move |gradients| {
+            let upstream = take::<Vec<_>>(gradients.get_or_alloc_mut(&y_ghost)?);
+            let of_x = gradients.get_or_alloc_mut(&x_ghost)?;
+            let of_weights = map.backward(&saved, &upstream, of_x);
+            **gradients.get_or_alloc_mut(&y_ghost)? = upstream;
+            let rest = add_front(gradients.get_or_alloc_mut(&weight_ghost)?, &of_weights);
+            add(gradients.get_or_alloc_mut(&bias_ghost)?, rest);
+            Ok(())
+        });
+        y.put_tape(tape)
     }
 }
 
 /// The states of layers that have one each.
-fn single(states: &[State<f32, Cpu>]) -> Vec<[State<f32, Cpu>; 1]> {
-    states.iter().map(|state| [state.clone()]).collect()
+fn single(states: Option<&[State<f32, Cpu>]>) -> Vec<[State<f32, Cpu>; 1]> {
+    states.unwrap_or_default().iter().map(|state| [state.clone()]).collect()
 }
 
-/// The steps of an input.
-#[derive(Clone, Copy)]
-struct Steps {
-    number: usize,
-    /// Whether it is the same at all of them, and has no axis for them.
+/// The states of LSTM layers.
+fn pair(states: Option<&[LstmState<f32, Cpu>]>) -> Vec<[State<f32, Cpu>; 2]> {
+    let states = states.unwrap_or_default().iter();
+    states.map(|state| [state.hidden.clone(), state.cell.clone()]).collect()
+}
+
+/// What a stack computes with, beside its input and first states.
+struct Given<'a> {
+    cell: CellKind,
+    layers: &'a [RecurrentWeights<f32, Cpu>],
+    batch: usize,
+    steps: usize,
+    /// Whether the input is the same at all steps, and has no axis for them.
     repeated: bool,
+    /// Whether the outputs of all steps are asked for.
+    every_step: bool,
 }
 
-impl Steps {
-    fn of<T>(x: &Sequence<f32, Cpu, T>) -> Self {
-        Steps { number: x.shape().1, repeated: false }
+impl<'a> Given<'a> {
+    fn sequence<T>(
+        cell: CellKind,
+        layers: &'a [RecurrentWeights<f32, Cpu>],
+        x: &Sequence<f32, Cpu, T>,
+        every_step: bool,
+    ) -> Self {
+        let (batch, steps, _) = *x.shape();
+        Given { cell, layers, batch, steps, repeated: false, every_step }
+    }
+}
+
+/// What a stack computes, and the tape.
+struct Fused<T, const N: usize> {
+    /// Of the last layer, `(B, T, H)`, if they were asked for.
+    outputs: Option<Sequence<f32, Cpu>>,
+    /// The hidden state and, in an LSTM, the cell state of each layer after the last step.
+    last: Vec<[State<f32, Cpu>; N]>,
+    tape: T,
+}
+
+impl<T: Tape<f32, Cpu>, const N: usize> Fused<T, N> {
+    fn every_step<S>(
+        self,
+        state: fn([State<f32, Cpu>; N]) -> S,
+    ) -> OutputsAndStates<f32, Cpu, T, S> {
+        let outputs = self.outputs.expect("outputs that were asked for");
+        (outputs.put_tape(self.tape), self.last.into_iter().map(state).collect())
+    }
+
+    fn last_step<S>(self, state: fn([State<f32, Cpu>; N]) -> S) -> LastAndStates<f32, Cpu, T, S> {
+        let top = self.last[self.last.len() - 1][0].clone();
+        (top.put_tape(self.tape), self.last.into_iter().map(state).collect())
     }
 }
 
 /// A stack over x, `(B, T, D)` or repeated `(B, D)`, from the hidden state and, in an LSTM, the cell
-/// state of each layer, `(B, H)` each: the outputs of the last layer, `(B, T, H)`, with the tape,
-/// and the same states after the last step.
+/// state of each layer, `(B, H)` each; from zeros, if there are none.
 fn fused<S: Shape, T: Tape<f32, Cpu>, const N: usize>(
-    cell: CellKind,
-    layers: &[RecurrentWeights<f32, Cpu>],
+    Given { cell, layers, batch, steps, repeated, every_step }: Given<'_>,
     x: Tensor<S, f32, Cpu, T>,
-    Steps { number: steps, repeated }: Steps,
-    states: Option<Vec<[State<f32, Cpu>; N]>>,
-) -> (Sequence<f32, Cpu, T>, Vec<[State<f32, Cpu>; N]>) {
+    states: Vec<[State<f32, Cpu>; N]>,
+) -> Fused<T, N> {
     let dev = x.device().clone();
     let (x, mut tape) = x.contiguous().split_tape();
     // A copy that makes a state contiguous goes on the tape as well: without it the gradient would
@@ -154,21 +279,19 @@ fn fused<S: Shape, T: Tape<f32, Cpu>, const N: usize>(
         tape = take(&mut tape).merge(copying);
         state
     };
-    let states = states.unwrap_or_default();
     let states: Vec<_> = states.into_iter().map(|state| state.map(&mut contiguous)).collect();
-    let initial: Vec<_> = states.iter().map(|state| state.each_ref().map(values)).collect();
+    let initial: Vec<_> = states.iter().map(|state| state.each_ref().map(copied)).collect();
     let initial: Vec<_> = initial.iter().map(borrow).collect();
 
     let hidden: Vec<_> = layers.iter().map(RecurrentWeights::hidden_size).collect();
     let stack = RecurrentStack::new(cell, layers[0].inputs(), &hidden, Level::best());
-    let x_values = values(&x);
-    let batch = x_values.len() / (layers[0].inputs() * if repeated { 1 } else { steps });
+    let x_values = copied(&x);
     let input = match repeated {
         true => Input::Repeated(&x_values, steps),
         false => Input::Sequence(&x_values),
     };
     let flat = flatten(layers, stack.num_weights());
-    let (outputs, saved) = stack.forward(&flat, input, &initial, batch);
+    let (outputs, saved) = stack.forward(&flat, input, &initial, batch, every_step);
     let tensors = |(mut last, &hidden): (OwnedStates, &usize)| -> [State<f32, Cpu>; N] {
         let parts = [&mut last.hidden, &mut last.cell];
         let mut parts = parts.into_iter().map(take);
@@ -176,10 +299,10 @@ fn fused<S: Shape, T: Tape<f32, Cpu>, const N: usize>(
     };
     let last: Vec<_> = outputs.last.into_iter().zip(&hidden).map(tensors).collect();
     let shape = (batch, steps, hidden[hidden.len() - 1]);
-    let outputs = dev.tensor_from_vec(outputs.hidden, shape);
+    let outputs = every_step.then(|| dev.tensor_from_vec(outputs.hidden, shape));
 
     // A ghost stands for a tensor on the tape without holding its values.
-    let (x_ghost, outputs_ghost) = (x.ghost(), outputs.ghost());
+    let (x_ghost, outputs_ghost) = (x.ghost(), outputs.as_ref().map(|outputs| outputs.ghost()));
     let ghosts = |states: &[State<f32, Cpu>; N]| states.each_ref().map(|state| state.ghost());
     let first_ghosts: Vec<_> = states.iter().map(ghosts).collect();
     let last_ghosts: Vec<_> = last.iter().map(ghosts).collect();
@@ -192,7 +315,10 @@ fn fused<S: Shape, T: Tape<f32, Cpu>, const N: usize>(
         .collect();
     tape.add_backward_op(move |gradients| {
         // Gradients are lent from the map and go back to it: nothing else asks for these meanwhile.
-        let of_outputs = take::<Vec<_>>(gradients.get_or_alloc_mut(&outputs_ghost)?);
+        let mut of_outputs = None;
+        if let Some(ghost) = &outputs_ghost {
+            of_outputs = Some(take::<Vec<_>>(gradients.get_or_alloc_mut(ghost)?));
+        }
         let mut of_last = Vec::with_capacity(last_ghosts.len());
         for ghosts in &last_ghosts {
             let mut of_layer = [const { Vec::new() }; N];
@@ -204,11 +330,13 @@ fn fused<S: Shape, T: Tape<f32, Cpu>, const N: usize>(
         let mut of_x = take::<Vec<_>>(gradients.get_or_alloc_mut(&x_ghost)?);
 
         let last: Vec<_> = of_last.iter().map(borrow).collect();
-        let upstream = Upstream { hidden: &of_outputs, last: &last };
+        let upstream = Upstream { hidden: of_outputs.as_deref(), last: &last };
         let result = stack.backward(saved, upstream, Some(&mut of_x));
 
         **gradients.get_or_alloc_mut(&x_ghost)? = of_x;
-        **gradients.get_or_alloc_mut(&outputs_ghost)? = of_outputs;
+        if let (Some(ghost), Some(gradient)) = (&outputs_ghost, of_outputs) {
+            **gradients.get_or_alloc_mut(ghost)? = gradient;
+        }
         for (ghosts, of_layer) in last_ghosts.iter().zip(of_last) {
             for (ghost, gradient) in ghosts.iter().zip(of_layer) {
                 **gradients.get_or_alloc_mut(ghost)? = gradient;
@@ -230,17 +358,24 @@ fn fused<S: Shape, T: Tape<f32, Cpu>, const N: usize>(
         }
         Ok(())
     });
-    (outputs.put_tape(tape), last)
+    Fused { outputs, last, tape }
 }
 
 /// The hidden state and, in an LSTM, the cell state of a layer.
-fn borrow<const N: usize>(states: &[Vec<f32>; N]) -> States<'_> {
+fn borrow<V: Deref<Target = [f32]>, const N: usize>(states: &[V; N]) -> States<'_> {
     States { hidden: states.first().map(|v| &v[..]), cell: states.get(1).map(|v| &v[..]) }
 }
 
 /// The values of a contiguous tensor, row by row.
 pub(crate) fn values<S: Shape>(tensor: &Tensor<S, f32, Cpu>) -> Vec<f32> {
     let mut values = vec![0.0; tensor.shape().num_elements()];
+    tensor.copy_into(&mut values);
+    values
+}
+
+/// As [`values`], for as long as an operation takes.
+fn copied<S: Shape>(tensor: &Tensor<S, f32, Cpu>) -> Recycled {
+    let mut values = Recycled::new(tensor.shape().num_elements());
     tensor.copy_into(&mut values);
     values
 }

@@ -124,7 +124,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> Gru<E, D> {
         x: Sequence<E, D, T>,
         states: Option<&[State<E, D>]>,
     ) -> Result<LastAndStates<E, D, T>> {
-        self.forward(x, states).map(stack::last)
+        stack::run("a GRU", &self.layers, x, states, D::gru_last)
     }
 
     /// As [`Gru::forward`], over the same x, `(B, D)`, at every one of `steps` steps.

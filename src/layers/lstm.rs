@@ -153,7 +153,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> Lstm<E, D> {
         x: Sequence<E, D, T>,
         states: Option<&[LstmState<E, D>]>,
     ) -> Result<LastAndStates<E, D, T, LstmState<E, D>>> {
-        self.forward(x, states).map(stack::last)
+        stack::run("an LSTM", &self.layers, x, states, D::lstm_last)
     }
 }
 

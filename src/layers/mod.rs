@@ -21,5 +21,5 @@ pub use parameters::{Parameter, ParameterMut, Parameters};
 pub(crate) use parameters::{flat_weights, prefixed, set_flat_weights};
 pub use recurrent::Recurrent;
 pub use simple_rnn::{SimpleRnn, SimpleRnnWeights};
-pub(crate) use stack::layer_by_layer;
 pub use stack::{LastAndStates, OutputsAndStates, RecurrentWeights};
+pub(crate) use stack::{last, layer_by_layer};

@@ -107,20 +107,21 @@ pub(super) fn new_layers<E: Dtype + From<f32>, D: Device<E>>(
 }
 
 /// Runs a stack over x, `(B, T, D)`; `kind` is what errors call it.
-pub(super) fn run<E: Dtype, D: Device<E>, T: Tape<E, D>, S: LayerState<E, D>>(
+pub(super) fn run<E: Dtype, D: Device<E>, T: Tape<E, D>, S: LayerState<E, D>, O>(
     kind: &str,
     layers: &[RecurrentWeights<E, D>],
     x: Sequence<E, D, T>,
     states: Option<&[S]>,
-    over_time: OverTime<E, D, T, S>,
-) -> Result<OutputsAndStates<E, D, T, S>> {
+    over_time: OverTime<E, D, T, S, O>,
+) -> Result<(O, Vec<S>)> {
     check(kind, layers, *x.shape(), states)?;
     Ok(over_time(layers, x, states))
 }
 
-/// A stack over time: its weights, its input and its first states, to its outputs and last states.
-type OverTime<E, D, T, S> =
-    fn(&[RecurrentWeights<E, D>], Sequence<E, D, T>, Option<&[S]>) -> OutputsAndStates<E, D, T, S>;
+/// A stack over time: its weights, its input and its first states, to its outputs, all or the last,
+/// and last states.
+type OverTime<E, D, T, S, O> =
+    fn(&[RecurrentWeights<E, D>], Sequence<E, D, T>, Option<&[S]>) -> (O, Vec<S>);
 
 /// Refuses an input, `(B, T, D)`, or states that do not fit the weights.
 pub(super) fn check<E: Dtype, D: Storage<E>, S: LayerState<E, D>>(
@@ -177,7 +178,7 @@ pub(crate) fn layer_by_layer<E: Dtype, D: Device<E>, T: Tape<E, D>, S: LayerStat
 }
 
 /// Of the outputs, only the last: it is the last state of the top layer, and takes over the tape.
-pub(super) fn last<E: Dtype, D: Device<E>, T: Tape<E, D>, S: LayerState<E, D>>(
+pub(crate) fn last<E: Dtype, D: Device<E>, T: Tape<E, D>, S: LayerState<E, D>>(
     (outputs, states): OutputsAndStates<E, D, T, S>,
 ) -> LastAndStates<E, D, T, S> {
     let (_, tape) = outputs.split_tape();

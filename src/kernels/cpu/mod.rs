@@ -31,6 +31,7 @@
 //! | `tile` | batch-first series to feature-major tiles and back |
 //! | `product` | packed weights times a tile: the register-blocked inner product |
 //! | `outer` | gradients of weights: a tile times a transposed tile, summed over time and lanes |
+//! | `dense` | an affine map of every step, the head of a model |
 //! | `cell` | what a recurrent cell is to the frame |
 //! | `simple_rnn` | the formula of the simple RNN, forward and backward |
 //! | `gru` | the gate formulas of the GRU |
@@ -51,7 +52,7 @@
 pub mod activation;
 pub(crate) mod aligned;
 mod cell;
-mod dense;
+pub(crate) mod dense;
 mod gru;
 mod layer;
 pub mod level;

@@ -11,7 +11,7 @@ use super::level::Level;
 use super::lstm::Lstm;
 use super::outer::scratch_len;
 use super::simple_rnn::SimpleRnn;
-use super::threads::for_each;
+use super::threads::{MAX_SHARES, for_each, worth_threads};
 use super::tile::{MAX_VECTORS, Scatter, Tile};
 use std::mem::swap;
 
@@ -69,7 +69,8 @@ pub struct OwnedStates {
 /// What a stack computes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outputs {
-    /// The hidden states of the last layer after each step, (B, T, H).
+    /// The hidden states of the last layer after each step, (B, T, H); empty if they were not asked
+    /// for.
     pub hidden: Vec<f32>,
     /// The states of each layer after the last step.
     pub last: Vec<OwnedStates>,
@@ -78,8 +79,8 @@ pub struct Outputs {
 /// The gradients of what [`RecurrentStack::forward`] has computed.
 #[derive(Clone, Copy, Debug)]
 pub struct Upstream<'a> {
-    /// Of the outputs, (B, T, H).
-    pub hidden: &'a [f32],
+    /// Of the outputs, (B, T, H); zeros if `None`.
+    pub hidden: Option<&'a [f32]>,
     /// Of the states of each layer after the last step; zeros if there are none.
     pub last: &'a [States<'a>],
 }
@@ -142,12 +143,6 @@ impl LayerBuffers<'_> {
     }
 }
 
-/// The most gradients that are summed apart, to be added in the end.
-const MAX_SHARES: usize = 16;
-
-/// Multiply-adds of a direction from which on another thread is worth to be woken.
-const WORTH_THREADS: usize = 1 << 19;
-
 impl RecurrentStack {
     /// Layers of so many units each, of which the first reads `input` features; all at least 1.
     pub fn new(cell: CellKind, input: usize, hidden: &[usize], level: Level) -> Self {
@@ -175,7 +170,8 @@ impl RecurrentStack {
         self.layers.iter().map(|shape| shape.weights::<K>()).sum()
     }
 
-    /// Runs over the input from the initial states, one for each layer, or zeros if there are none.
+    /// Runs over the input from the initial states, one for each layer, or zeros if there are none;
+    /// tells the outputs at every step if they are asked for.
     ///
     /// The lengths of the slices must fit one another.
     pub fn forward(
@@ -184,12 +180,22 @@ impl RecurrentStack {
         input: Input<'_>,
         initial: &[States<'_>],
         batch: usize,
+        every_step: bool,
     ) -> (Outputs, Saved) {
-        use PackedStack as Of;
+        let features = self.layers[0].input;
+        let (x, steps, repeated) = match input {
+            Input::Sequence(x) => (x, x.len() / (batch * features), false),
+            Input::Repeated(x, steps) => (x, steps, true),
+        };
+        let pass = Pass { stack: self, batch, steps, repeated };
+        assert_eq!(x.len(), batch * pass.input_len());
+        assert_eq!(weights.len(), self.num_weights());
         match self.cell {
-            CellKind::SimpleRnn => self.forward_cell(weights, input, initial, batch, Of::SimpleRnn),
-            CellKind::Gru => self.forward_cell(weights, input, initial, batch, Of::Gru),
-            CellKind::Lstm => self.forward_cell(weights, input, initial, batch, Of::Lstm),
+            CellKind::SimpleRnn => {
+                pass.start(weights, x, initial, every_step, PackedStack::SimpleRnn)
+            }
+            CellKind::Gru => pass.start(weights, x, initial, every_step, PackedStack::Gru),
+            CellKind::Lstm => pass.start(weights, x, initial, every_step, PackedStack::Lstm),
         }
     }
 
@@ -209,37 +215,6 @@ impl RecurrentStack {
             PackedStack::Gru(packed) => pass.backward(packed, &mut buffers, upstream, input),
             PackedStack::Lstm(packed) => pass.backward(packed, &mut buffers, upstream, input),
         }
-    }
-
-    fn forward_cell<K: Cell + Sync>(
-        &self,
-        weights: &[f32],
-        input: Input<'_>,
-        initial: &[States<'_>],
-        batch: usize,
-        of_kind: fn(Vec<Packed<K>>) -> PackedStack,
-    ) -> (Outputs, Saved) {
-        assert_eq!(weights.len(), self.num_weights());
-        let features = self.layers[0].input;
-        let (x, steps) = match input {
-            Input::Sequence(x) => (x, x.len() / (batch * features)),
-            Input::Repeated(x, steps) => (x, steps),
-        };
-        let repeated = matches!(input, Input::Repeated(..));
-        assert_eq!(x.len(), batch * features * if repeated { 1 } else { steps });
-        let pass = Pass { stack: self, batch, steps, repeated };
-        pass.check::<K>(initial);
-
-        let mut rest = weights;
-        let pack = |&shape: &Shape| {
-            let mut packed = Packed::<K>::new(shape);
-            packed.pack(rest.split_off(..shape.weights::<K>()).expect("weights of all layers"));
-            packed
-        };
-        let packed: Vec<_> = self.layers.iter().map(pack).collect();
-        let mut buffers = Recycled::new(pass.buffers_len::<K>());
-        let outputs = pass.forward(&packed, x, initial, &mut buffers);
-        (outputs, Saved { batch, steps, repeated, packed: of_kind(packed), buffers })
     }
 }
 
@@ -281,7 +256,7 @@ impl Pass<'_> {
     }
 
     fn worth_threads<K: Cell>(self) -> bool {
-        self.batch * self.steps * self.stack.weights::<K>() >= WORTH_THREADS
+        worth_threads(self.batch * self.steps * self.stack.weights::<K>())
     }
 
     /// The slices must be as long as batch and layers want them.
@@ -337,19 +312,44 @@ impl Pass<'_> {
         }
     }
 
+    /// Packs the weights, and runs with them.
+    fn start<K: Cell + Sync>(
+        self,
+        weights: &[f32],
+        x: &[f32],
+        initial: &[States<'_>],
+        every_step: bool,
+        of_kind: fn(Vec<Packed<K>>) -> PackedStack,
+    ) -> (Outputs, Saved) {
+        self.check::<K>(initial);
+        let mut rest = weights;
+        let pack = |&shape: &Shape| {
+            let mut packed = Packed::<K>::new(shape);
+            packed.pack(rest.split_off(..shape.weights::<K>()).expect("weights of all layers"));
+            packed
+        };
+        let packed: Vec<_> = self.stack.layers.iter().map(pack).collect();
+        let mut buffers = Recycled::new(self.buffers_len::<K>());
+        let outputs = self.forward(&packed, x, initial, every_step, &mut buffers);
+        let Pass { batch, steps, repeated, .. } = self;
+        (outputs, Saved { batch, steps, repeated, packed: of_kind(packed), buffers })
+    }
+
     fn forward<K: Cell + Sync>(
         self,
         packed: &[Packed<K>],
         x: &[f32],
         initial: &[States<'_>],
+        every_step: bool,
         buffers: &mut [f32],
     ) -> Outputs {
         let level = self.stack.level;
         let len = self.steps * self.top();
-        let mut hidden = vec![0.0; self.batch * len];
+        let mut hidden = vec![0.0; if every_step { self.batch * len } else { 0 }];
+        let mut outputs = hidden.chunks_mut(self.series() * len);
         let tiles = buffers.chunks_mut(self.series() * self.lane_len::<K>());
-        let jobs = tiles.zip(hidden.chunks_mut(self.series() * len)).enumerate().collect();
-        for_each(jobs, self.worth_threads::<K>(), |(i, (buffers, series))| {
+        let jobs = tiles.enumerate().map(|(i, buffers)| (i, buffers, outputs.next())).collect();
+        for_each(jobs, self.worth_threads::<K>(), |(i, buffers, output)| {
             let tile = self.tile(i);
             let width = tile.vectors * self.lanes();
             let TileBuffers { x: rows, mut layers } = self.split::<K>(buffers, width);
@@ -364,8 +364,10 @@ impl Pass<'_> {
                 let vectors = tile.vectors;
                 level.run(Forward { layer, vectors, input, gates, hidden, carried });
             }
-            let rows = layers[layers.len() - 1].outputs(width);
-            level.run(Scatter::<false> { rows, width, series, len });
+            if let Some(series) = output {
+                let rows = layers[layers.len() - 1].outputs(width);
+                level.run(Scatter::<false> { rows, width, series, len });
+            }
         });
         let last = self.owned_states::<K>(buffers, |buffers, width| buffers.last(width));
         Outputs { hidden, last }
@@ -419,7 +421,8 @@ impl Pass<'_> {
         upstream: Upstream<'_>,
         input: Option<&mut [f32]>,
     ) -> Gradients {
-        assert_eq!(upstream.hidden.len(), self.batch * self.steps * self.top());
+        let outputs = self.batch * self.steps * self.top();
+        assert!(upstream.hidden.is_none_or(|hidden| hidden.len() == outputs));
         self.check::<K>(upstream.last);
         let tiles_per_share = self.tiles().div_ceil(MAX_SHARES).max(1);
         let shares = self.tiles().div_ceil(tiles_per_share);
@@ -481,8 +484,10 @@ impl Pass<'_> {
             let (vectors, width) = (tile.vectors, tile.vectors * self.lanes());
             let summed = &mut summed[..K::GATES * units * width];
             let TileBuffers { x, mut layers } = self.split::<K>(buffers, width);
-            let len = self.steps * self.top();
-            tile.gather(level, &mut outputs[..len * width], width, upstream.hidden, len);
+            if let Some(of_outputs) = upstream.hidden {
+                let len = self.steps * self.top();
+                tile.gather(level, &mut outputs[..len * width], width, of_outputs, len);
+            }
             let mut gradient = &mut gradient[..];
             for (l, layer) in packed.iter().enumerate().rev() {
                 let (below, rest) = layers.split_at_mut(l);
@@ -495,7 +500,8 @@ impl Pass<'_> {
                     vectors,
                     gates,
                     hidden,
-                    upstream: Some(&outputs[..self.steps * shape.hidden * width]),
+                    upstream: (l + 1 < packed.len() || upstream.hidden.is_some())
+                        .then_some(&outputs[..self.steps * shape.hidden * width]),
                     carry,
                     carried,
                     input: if l > 0 {

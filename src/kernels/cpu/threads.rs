@@ -3,6 +3,14 @@
 use rayon::{current_num_threads, in_place_scope};
 use std::sync::{Mutex, PoisonError};
 
+/// The most gradients that are summed apart, to be added in the end.
+pub(super) const MAX_SHARES: usize = 16;
+
+/// Whether so many multiply-adds are worth to wake another thread.
+pub(super) fn worth_threads(multiply_adds: usize) -> bool {
+    multiply_adds >= 1 << 19
+}
+
 /// Calls `work` with each of `items`; with the other threads of the pool if `worth` it.
 ///
 /// rayon's own loops hand all work over to the pool. Outside of it, where the cells of a notebook
