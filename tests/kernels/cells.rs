@@ -80,7 +80,7 @@ impl Given {
             hidden: self.first.first().map(|v| &v[..]),
             cell: self.first.get(1).map(|v| &v[..]),
         };
-        stack.forward(&self.weights, Input::Sequence(&self.x), &[initial], self.batch)
+        stack.forward(&self.weights, Input::Sequence(&self.x), &[initial], self.batch, true)
     }
 
     /// Of the input, and of the rest.
@@ -92,7 +92,7 @@ impl Given {
     ) -> (Vec<f32>, Gradients) {
         let mut of_x = vec![0.0; self.x.len()];
         let last = [States { hidden: None, cell: of_cell }];
-        let upstream = Upstream { hidden: &self.of_outputs, last: &last };
+        let upstream = Upstream { hidden: Some(&self.of_outputs), last: &last };
         let rest = stack.backward(saved, upstream, Some(&mut of_x));
         (of_x, rest)
     }
@@ -188,7 +188,7 @@ fn outputs_and_gradients_equal_the_reference() {
                 // What is not asked for is not missed.
                 let (_, saved) = given.forward(&stack);
                 let last = [States { hidden: None, cell: given.of_cell() }];
-                let upstream = Upstream { hidden: &given.of_outputs, last: &last };
+                let upstream = Upstream { hidden: Some(&given.of_outputs), last: &last };
                 assert_eq!(stack.backward(saved, upstream, None), actual);
             }
         }

@@ -47,9 +47,10 @@ fn outputs_and_gradients_equal_the_reference() {
             let name = format!("seed {seed}, {level:?}, D {input} H {hidden} B {batch} T {steps}");
             let stack = RecurrentStack::new(CellKind::Gru, input, &[hidden], level);
             let first = States { hidden: initial.as_deref(), cell: None };
-            let (actual, saved) = stack.forward(&weights, Input::Sequence(&x), &[first], batch);
+            let (actual, saved) =
+                stack.forward(&weights, Input::Sequence(&x), &[first], batch, true);
             assert_close(&format!("{name}, output"), &actual.hidden, &output, 1e-5);
-            let upstream = Upstream { hidden: &upstream, last: &[] };
+            let upstream = Upstream { hidden: Some(&upstream), last: &[] };
             let mut of_x = (seed % 2 == 0).then(|| vec![0.0; x.len()]);
             let actual = stack.backward(saved, upstream, of_x.as_deref_mut());
             assert_close(&format!("{name}, weights"), &actual.weights, &gradient, 1e-5);
@@ -78,10 +79,10 @@ fn outputs_and_gradients_equal_pytorch() {
             let (initial, x) = (vec("h0"), vec("x"));
             let initial = [States { hidden: Some(&initial), cell: None }];
             let (outputs, saved) =
-                stack.forward(&vec("weights"), Input::Sequence(&x), &initial, size("batch"));
+                stack.forward(&vec("weights"), Input::Sequence(&x), &initial, size("batch"), true);
             assert_close("output", &outputs.hidden, &wide("output"), 1e-5);
             let upstream = vec("upstream");
-            let upstream = Upstream { hidden: &upstream, last: &[] };
+            let upstream = Upstream { hidden: Some(&upstream), last: &[] };
             let mut of_x = vec![0.0; x.len()];
             let actual = stack.backward(saved, upstream, Some(&mut of_x));
             assert_close("weights", &actual.weights, &wide("d_weights"), 1e-5);
