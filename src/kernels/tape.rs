@@ -180,6 +180,9 @@ impl RecurrentDevice<f32> for Cpu {
         x: Sequence<f32, Cpu, T>,
     ) -> Sequence<f32, Cpu, T> {
         let ((outputs, inputs), (batch, steps, _)) = (*weight.shape(), *x.shape());
+        if batch * steps == 0 {
+            return reference::dense(weight, bias, x); // no tile
+        }
         let map = DenseMap { inputs, outputs, batch, steps, level: Level::best() };
         let (x, mut tape) = x.contiguous().split_tape();
         let mut flat = Recycled::new(outputs * (inputs + 1));

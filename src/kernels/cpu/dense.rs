@@ -217,9 +217,9 @@ impl DenseMap {
         let weights = Dense::weights(inputs, outputs);
         let of_shares = of_x.chunks_mut(tiles_per_share * series * from_len);
         let mut gradients = Recycled::new(of_shares.len() * weights);
-        gradients.fill(0.0);
         let jobs = of_shares.zip(gradients.chunks_mut(weights)).enumerate().collect();
         for_each(jobs, self.worth_threads(), |(i, (of_x, gradient))| {
+            gradient.fill(0.0);
             let mut of_y = Recycled::new(to_len * series);
             let mut of_rows = Recycled::new(from_len * series);
             let mut scratch = Recycled::new(scratch_len(inputs, level.lanes()));

@@ -428,7 +428,6 @@ impl Pass<'_> {
         let shares = self.tiles().div_ceil(tiles_per_share);
         let weights = self.stack.weights::<K>();
         let mut gradients = Recycled::new(shares * weights);
-        gradients.fill(0.0);
 
         // Without an input's gradient the chunks of nothing end at once.
         let series = tiles_per_share * self.series();
@@ -477,6 +476,7 @@ impl Pass<'_> {
         let (mut outputs, mut inputs) = (stream(), stream());
         let mut summed = Recycled::new(K::GATES * units * self.series());
         let mut scratch = Recycled::new(scratch_len(rows, self.lanes()));
+        gradient.fill(0.0);
 
         let tiles = buffers.chunks_mut(self.series() * self.lane_len::<K>());
         for (i, buffers) in tiles.enumerate() {

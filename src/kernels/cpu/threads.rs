@@ -1,6 +1,8 @@
 //! Work shared with other threads.
 
 use rayon::{current_num_threads, in_place_scope};
+use std::hint::spin_loop;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// The most gradients that are summed apart, to be added in the end.
@@ -10,6 +12,9 @@ pub(super) const MAX_SHARES: usize = 16;
 pub(super) fn worth_threads(multiply_adds: usize) -> bool {
     multiply_adds >= 1 << 19
 }
+
+/// How often the calling thread looks whether the others are done before it sleeps: for some 50 us.
+const SPINS: usize = 2000;
 
 /// Calls `work` with each of `items`; with the other threads of the pool if `worth` it.
 ///
@@ -29,10 +34,21 @@ pub(super) fn for_each<T: Send>(items: Vec<T>, worth: bool, work: impl Fn(T) + S
     if helpers == 0 {
         return take_turns();
     }
+    let busy = AtomicUsize::new(0);
     in_place_scope(|scope| {
         for _ in 0..helpers {
-            scope.spawn(|_| take_turns());
+            scope.spawn(|_| {
+                busy.fetch_add(1, Ordering::Relaxed);
+                take_turns();
+                busy.fetch_sub(1, Ordering::Relaxed);
+            });
         }
         take_turns();
+        // To fall asleep and be woken takes longer than the last item of another thread.
+        let mut spins = SPINS;
+        while spins > 0 && busy.load(Ordering::Relaxed) > 0 {
+            spin_loop();
+            spins -= 1;
+        }
     });
 }
