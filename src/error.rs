@@ -69,11 +69,11 @@ impl Error {
 }
 
 /// Refuses a size that differs from the one that is needed.
-pub(crate) fn check_size(what: impl Into<String>, expected: usize, found: usize) -> Result<()> {
+pub(crate) fn check_size(what: impl fmt::Display, expected: usize, found: usize) -> Result<()> {
     if expected == found {
         return Ok(());
     }
-    Err(Error::Shape { what: what.into(), expected, found })
+    Err(Error::Shape { what: what.to_string(), expected, found })
 }
 
 impl fmt::Display for Error {

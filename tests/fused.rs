@@ -1,7 +1,7 @@
 //! The fused kernels against the readable reference over a whole training. (`layers` holds a single
 //! stack against it.)
 
-use seq2seq::layers::{ParameterMut, Parameters};
+use seq2seq::layers::{Parameter, ParameterMut, Parameters};
 use seq2seq::prelude::*;
 use seq2seq::train::loss;
 
@@ -35,6 +35,50 @@ fn a_whole_training_follows_the_reference() {
         let expected = mse_of_feature(&prediction, &validation, 0).unwrap();
         let error = (epoch.validation_mse - expected).abs();
         assert!(error < 1e-3 * expected, "epoch {i}: {} not {expected}", epoch.validation_mse);
+    }
+}
+
+/// The prediction and all gradients of a model put together on the tape, one after the other.
+fn everything(model: &Seq2Seq, past: &Sequence, fused: bool) -> Vec<f32> {
+    let traced = past.leaky_trace();
+    let prediction =
+        if fused { model.forward(traced, 7) } else { model.forward_reference(traced, 7) };
+    let prediction = prediction.unwrap();
+    let values = prediction.as_vec();
+    let gradients = prediction.square().sum::<(), _>().backward();
+    let of_weight = |(_, weight): (String, Parameter<'_, f32, Cpu>)| match weight {
+        Parameter::Vector(weight) => gradients.get(weight).as_vec(),
+        Parameter::Matrix(weight) => gradients.get(weight).as_vec(),
+    };
+    let of_weights = model.parameters().into_iter().flat_map(of_weight);
+    values.into_iter().chain(gradients.get(past).as_vec()).chain(of_weights).collect()
+}
+
+#[test]
+fn a_model_on_the_tape_equals_the_reference_on_any_number_of_threads() {
+    let dev = Cpu::default();
+    for decoder_input in [DecoderInput::RepeatLast, DecoderInput::Zeros] {
+        let mut init = Initializer::new(4);
+        let inputs = if decoder_input == DecoderInput::Zeros { 3 } else { 19 };
+        let encoder = Gru::new(3, &[13, 19], &mut init, &dev).unwrap();
+        let decoder = Gru::new(inputs, &[13, 19], &mut init, &dev).unwrap();
+        let dense = Dense::new(19, 2, &mut init, &dev).unwrap();
+        let model = Seq2Seq::new(encoder, decoder, dense, decoder_input).unwrap();
+        let values = (0..300 * 9 * 3).map(|i| (i as f32 * 0.7).sin()).collect();
+        let past: Sequence = dev.tensor_from_vec(values, (300, 9, 3));
+
+        let reference = everything(&model, &past, false);
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| everything(&model, &past, true))
+        };
+        let fused = run(1);
+        assert_eq!(fused, run(2));
+        assert_eq!(fused, everything(&model, &past, true)); // the caller outside of the pool
+        assert_eq!(fused.len(), reference.len());
+        for (f, r) in fused.iter().zip(&reference) {
+            assert!((f - r).abs() < 1e-4 * r.abs().max(1.0), "{f} is not {r}");
+        }
     }
 }
 

@@ -80,6 +80,18 @@ pub fn repeat<E: Dtype, D: Device<E>, T: Tape<E, D>>(
     x.broadcast_like::<_, Axis<1>>(&(batch, steps, width))
 }
 
+/// x · Wᵀ + b at every step of x, `(B, T, K)`, with W `(N, K)` and b `(N,)`: `(B, T, N)`.
+pub fn dense<E: Dtype, D: Device<E>, T: Tape<E, D>>(
+    weight: &Tensor<(usize, usize), E, D>,
+    bias: &Tensor<(usize,), E, D>,
+    x: Sequence<E, D, T>,
+) -> Sequence<E, D, T> {
+    let ((batch, time, features), (outputs, _)) = (*x.shape(), *weight.shape());
+    // One product of all steps of all series: of three axes dfdx makes a product each series.
+    let y = affine(x.reshape_like(&(batch * time, features)), weight, bias);
+    y.reshape_like(&(batch, time, outputs))
+}
+
 /// Calls `step` with each step of x, `(B, D)`, and the state before it, `(B, H)`, for the state
 /// after it: all of these, `(B, T, H)`, and the last.
 fn over_time<E: Dtype, D: Device<E>, T: Tape<E, D>>(

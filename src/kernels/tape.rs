@@ -4,57 +4,100 @@ use dfdx::shapes::{Dtype, HasShape, Shape};
 use dfdx::tensor::{Cpu, PutTape, SplitTape, Tape, Tensor, TensorFromVec};
 use dfdx::tensor_ops::{Device, ReshapeTo};
 use std::array;
+use std::mem::take;
+use std::ops::Deref;
 
+use super::cpu::aligned::Recycled;
+use super::cpu::dense::DenseMap;
 use super::cpu::level::Level;
-use super::cpu::recurrent::{CellKind, Initial, RecurrentLayer, Upstream};
+use super::cpu::recurrent::{CellKind, Input, OwnedStates, RecurrentStack, States, Upstream};
 use super::reference;
-use crate::layers::{GruWeights, LstmState, LstmWeights, RecurrentWeights, SimpleRnnWeights};
+use crate::layers::{
+    GruWeights, LastAndStates, LstmState, LstmWeights, OutputsAndStates, RecurrentWeights,
+    SimpleRnnWeights, last, layer_by_layer,
+};
 use crate::{Sequence, State};
 
-/// A device of dfdx that recurrent layers run on, with the fastest kernels that there are for it.
+/// A device of dfdx that layers run on, with the fastest kernels that there are for it.
+///
+/// # Panics
+/// All methods, when the shapes do not fit the weights or one another, or there is no layer or no
+/// step. The layers check that.
 pub trait RecurrentDevice<E: Dtype>: Device<E> {
-    /// One simple RNN layer over x, `(B, T, D)`, from the state h, `(B, H)`: the outputs
-    /// `(B, T, H)`, with the tape, and the last of them, `(B, H)`.
-    ///
-    /// # Panics
-    /// When the shapes do not fit the weights, or T is 0. The layer checks both.
+    /// A stack of simple RNN layers over x, `(B, T, D)`, from a state for each layer, `(B, H)`, or
+    /// from zeros: the outputs of the last layer, `(B, T, H)`, with the tape, and the state of each
+    /// layer after the last step.
     fn simple_rnn<T: Tape<E, Self>>(
-        weights: &SimpleRnnWeights<E, Self>,
+        layers: &[SimpleRnnWeights<E, Self>],
         x: Sequence<E, Self, T>,
-        h: State<E, Self>,
-    ) -> (Sequence<E, Self, T>, State<E, Self>) {
-        reference::simple_rnn(weights, x, h)
+        states: Option<&[State<E, Self>]>,
+    ) -> OutputsAndStates<E, Self, T> {
+        layer_by_layer(layers, x, states, reference::simple_rnn)
     }
 
-    /// One GRU layer over x, `(B, T, D)`, from the state h, `(B, H)`: the outputs `(B, T, H)`, with
-    /// the tape, and the last of them, `(B, H)`.
-    ///
-    /// # Panics
-    /// When the shapes do not fit the weights, or T is 0. The layer checks both.
+    /// As [`simple_rnn`](RecurrentDevice::simple_rnn), of GRU layers.
     fn gru<T: Tape<E, Self>>(
-        weights: &GruWeights<E, Self>,
+        layers: &[GruWeights<E, Self>],
         x: Sequence<E, Self, T>,
-        h: State<E, Self>,
-    ) -> (Sequence<E, Self, T>, State<E, Self>) {
-        reference::gru(weights, x, h)
+        states: Option<&[State<E, Self>]>,
+    ) -> OutputsAndStates<E, Self, T> {
+        layer_by_layer(layers, x, states, reference::gru)
     }
 
-    /// One LSTM layer over x, `(B, T, D)`, from a state of two tensors, `(B, H)` each: the outputs
-    /// `(B, T, H)`, with the tape, and the state after the last step.
-    ///
-    /// # Panics
-    /// When the shapes do not fit the weights, or T is 0. The layer checks both.
+    /// As [`gru`](RecurrentDevice::gru), over the same x, `(B, D)`, at every one of `steps` steps.
+    fn gru_repeated<T: Tape<E, Self>>(
+        layers: &[GruWeights<E, Self>],
+        x: State<E, Self, T>,
+        steps: usize,
+        states: Option<&[State<E, Self>]>,
+    ) -> OutputsAndStates<E, Self, T> {
+        Self::gru(layers, reference::repeat(x, steps), states)
+    }
+
+    /// As [`simple_rnn`](RecurrentDevice::simple_rnn), of LSTM layers, whose states are two tensors,
+    /// `(B, H)` each.
     fn lstm<T: Tape<E, Self>>(
-        weights: &LstmWeights<E, Self>,
+        layers: &[LstmWeights<E, Self>],
         x: Sequence<E, Self, T>,
-        state: LstmState<E, Self>,
-    ) -> (Sequence<E, Self, T>, LstmState<E, Self>) {
-        reference::lstm(weights, x, state)
+        states: Option<&[LstmState<E, Self>]>,
+    ) -> OutputsAndStates<E, Self, T, LstmState<E, Self>> {
+        layer_by_layer(layers, x, states, reference::lstm)
     }
 
-    /// x, `(B, H)`, at every one of `steps` steps: `(B, T, H)`.
-    fn repeat<T: Tape<E, Self>>(x: State<E, Self, T>, steps: usize) -> Sequence<E, Self, T> {
-        reference::repeat(x, steps)
+    /// As [`simple_rnn`](RecurrentDevice::simple_rnn), but of the outputs only the last, `(B, H)`.
+    fn simple_rnn_last<T: Tape<E, Self>>(
+        layers: &[SimpleRnnWeights<E, Self>],
+        x: Sequence<E, Self, T>,
+        states: Option<&[State<E, Self>]>,
+    ) -> LastAndStates<E, Self, T> {
+        last(Self::simple_rnn(layers, x, states))
+    }
+
+    /// As [`gru`](RecurrentDevice::gru), but of the outputs only the last, `(B, H)`.
+    fn gru_last<T: Tape<E, Self>>(
+        layers: &[GruWeights<E, Self>],
+        x: Sequence<E, Self, T>,
+        states: Option<&[State<E, Self>]>,
+    ) -> LastAndStates<E, Self, T> {
+        last(Self::gru(layers, x, states))
+    }
+
+    /// As [`lstm`](RecurrentDevice::lstm), but of the outputs only the last, `(B, H)`.
+    fn lstm_last<T: Tape<E, Self>>(
+        layers: &[LstmWeights<E, Self>],
+        x: Sequence<E, Self, T>,
+        states: Option<&[LstmState<E, Self>]>,
+    ) -> LastAndStates<E, Self, T, LstmState<E, Self>> {
+        last(Self::lstm(layers, x, states))
+    }
+
+    /// x · Wᵀ + b at every step of x, `(B, T, K)`, with W `(N, K)` and b `(N,)`: `(B, T, N)`.
+    fn dense<T: Tape<E, Self>>(
+        weight: &Tensor<(usize, usize), E, Self>,
+        bias: &Tensor<(usize,), E, Self>,
+        x: Sequence<E, Self, T>,
+    ) -> Sequence<E, Self, T> {
+        reference::dense(weight, bias, x)
     }
 }
 
@@ -67,132 +110,263 @@ impl RecurrentDevice<f64> for dfdx::tensor::Cuda {}
 
 impl RecurrentDevice<f32> for Cpu {
     fn simple_rnn<T: Tape<f32, Cpu>>(
-        weights: &SimpleRnnWeights<f32, Cpu>,
+        layers: &[SimpleRnnWeights<f32, Cpu>],
         x: Sequence<f32, Cpu, T>,
-        h: State<f32, Cpu>,
-    ) -> (Sequence<f32, Cpu, T>, State<f32, Cpu>) {
-        let (outputs, [h]) = fused(CellKind::SimpleRnn, weights, x, [h]);
-        (outputs, h)
+        states: Option<&[State<f32, Cpu>]>,
+    ) -> OutputsAndStates<f32, Cpu, T> {
+        let given = Given::sequence(CellKind::SimpleRnn, layers, &x, true);
+        fused(given, x, single(states)).every_step(|[state]| state)
     }
 
     fn gru<T: Tape<f32, Cpu>>(
-        weights: &GruWeights<f32, Cpu>,
+        layers: &[GruWeights<f32, Cpu>],
         x: Sequence<f32, Cpu, T>,
-        h: State<f32, Cpu>,
-    ) -> (Sequence<f32, Cpu, T>, State<f32, Cpu>) {
-        let (outputs, [h]) = fused(CellKind::Gru, weights, x, [h]);
-        (outputs, h)
+        states: Option<&[State<f32, Cpu>]>,
+    ) -> OutputsAndStates<f32, Cpu, T> {
+        let given = Given::sequence(CellKind::Gru, layers, &x, true);
+        fused(given, x, single(states)).every_step(|[state]| state)
+    }
+
+    fn gru_repeated<T: Tape<f32, Cpu>>(
+        layers: &[GruWeights<f32, Cpu>],
+        x: State<f32, Cpu, T>,
+        steps: usize,
+        states: Option<&[State<f32, Cpu>]>,
+    ) -> OutputsAndStates<f32, Cpu, T> {
+        let (cell, batch) = (CellKind::Gru, x.shape().0);
+        let given = Given { cell, layers, batch, steps, repeated: true, every_step: true };
+        fused(given, x, single(states)).every_step(|[state]| state)
     }
 
     fn lstm<T: Tape<f32, Cpu>>(
-        weights: &LstmWeights<f32, Cpu>,
+        layers: &[LstmWeights<f32, Cpu>],
         x: Sequence<f32, Cpu, T>,
-        state: LstmState<f32, Cpu>,
-    ) -> (Sequence<f32, Cpu, T>, LstmState<f32, Cpu>) {
-        let states = [state.hidden, state.cell];
-        let (outputs, [hidden, cell]) = fused(CellKind::Lstm, weights, x, states);
-        (outputs, LstmState { hidden, cell })
+        states: Option<&[LstmState<f32, Cpu>]>,
+    ) -> OutputsAndStates<f32, Cpu, T, LstmState<f32, Cpu>> {
+        let given = Given::sequence(CellKind::Lstm, layers, &x, true);
+        fused(given, x, pair(states)).every_step(|[hidden, cell]| LstmState { hidden, cell })
     }
 
-    fn repeat<T: Tape<f32, Cpu>>(x: State<f32, Cpu, T>, steps: usize) -> Sequence<f32, Cpu, T> {
-        // A broadcast of dfdx keeps one copy and steps over it, which the kernel above would have
-        // to undo element by element. Copying whole rows is faster.
-        let (batch, width) = *x.shape();
-        let (x, mut tape) = x.contiguous().split_tape();
-        let mut repeated = Vec::with_capacity(batch * steps * width);
-        for row in values(&x).chunks_exact(width) {
-            for _ in 0..steps {
-                repeated.extend_from_slice(row);
-            }
+    fn simple_rnn_last<T: Tape<f32, Cpu>>(
+        layers: &[SimpleRnnWeights<f32, Cpu>],
+        x: Sequence<f32, Cpu, T>,
+        states: Option<&[State<f32, Cpu>]>,
+    ) -> LastAndStates<f32, Cpu, T> {
+        let given = Given::sequence(CellKind::SimpleRnn, layers, &x, false);
+        fused(given, x, single(states)).last_step(|[state]| state)
+    }
+
+    fn gru_last<T: Tape<f32, Cpu>>(
+        layers: &[GruWeights<f32, Cpu>],
+        x: Sequence<f32, Cpu, T>,
+        states: Option<&[State<f32, Cpu>]>,
+    ) -> LastAndStates<f32, Cpu, T> {
+        let given = Given::sequence(CellKind::Gru, layers, &x, false);
+        fused(given, x, single(states)).last_step(|[state]| state)
+    }
+
+    fn lstm_last<T: Tape<f32, Cpu>>(
+        layers: &[LstmWeights<f32, Cpu>],
+        x: Sequence<f32, Cpu, T>,
+        states: Option<&[LstmState<f32, Cpu>]>,
+    ) -> LastAndStates<f32, Cpu, T, LstmState<f32, Cpu>> {
+        let given = Given::sequence(CellKind::Lstm, layers, &x, false);
+        fused(given, x, pair(states)).last_step(|[hidden, cell]| LstmState { hidden, cell })
+    }
+
+    fn dense<T: Tape<f32, Cpu>>(
+        weight: &Tensor<(usize, usize), f32, Cpu>,
+        bias: &Tensor<(usize,), f32, Cpu>,
+        x: Sequence<f32, Cpu, T>,
+    ) -> Sequence<f32, Cpu, T> {
+        let ((outputs, inputs), (batch, steps, _)) = (*weight.shape(), *x.shape());
+        if batch * steps == 0 {
+            return reference::dense(weight, bias, x); // no tile
         }
-        let repeated = x.device().tensor_from_vec(repeated, (batch, steps, width));
-        let (x_ghost, repeated_ghost) = (x.ghost(), repeated.ghost());
+        let map = DenseMap { inputs, outputs, batch, steps, level: Level::best() };
+        let (x, mut tape) = x.contiguous().split_tape();
+        let mut flat = Recycled::new(outputs * (inputs + 1));
+        let (matrix, vector) = flat.split_at_mut(outputs * inputs);
+        weight.copy_into(matrix);
+        bias.copy_into(vector);
+        let (y, saved) = map.forward(&flat, &copied(&x));
+        let y = x.device().tensor_from_vec(y, (batch, steps, outputs));
+
+        let (x_ghost, y_ghost) = (x.ghost(), y.ghost());
+        let (weight_ghost, bias_ghost) = (weight.ghost(), bias.ghost());
         tape.add_backward_op(move |gradients| {
-            let upstream = gradients.get_or_alloc_mut(&repeated_ghost)?.to_vec();
-            let gradient = gradients.get_or_alloc_mut(&x_ghost)?;
-            for (to, steps) in
-                gradient.chunks_exact_mut(width).zip(upstream.chunks_exact(steps * width))
-            {
-                steps.chunks_exact(width).for_each(|step| add(to, step));
-            }
+            let upstream = take::<Vec<_>>(gradients.get_or_alloc_mut(&y_ghost)?);
+            let of_x = gradients.get_or_alloc_mut(&x_ghost)?;
+            let of_weights = map.backward(&saved, &upstream, of_x);
+            **gradients.get_or_alloc_mut(&y_ghost)? = upstream;
+            let rest = add_front(gradients.get_or_alloc_mut(&weight_ghost)?, &of_weights);
+            add(gradients.get_or_alloc_mut(&bias_ghost)?, rest);
             Ok(())
         });
-        repeated.put_tape(tape)
+        y.put_tape(tape)
     }
 }
 
-/// One layer over x, `(B, T, D)`, from the hidden state and, in an LSTM, the cell state, `(B, H)`
-/// each: the outputs `(B, T, H)`, with the tape, and the same states after the last step.
-fn fused<T: Tape<f32, Cpu>, const N: usize>(
+/// The states of layers that have one each.
+fn single(states: Option<&[State<f32, Cpu>]>) -> Vec<[State<f32, Cpu>; 1]> {
+    states.unwrap_or_default().iter().map(|state| [state.clone()]).collect()
+}
+
+/// The states of LSTM layers.
+fn pair(states: Option<&[LstmState<f32, Cpu>]>) -> Vec<[State<f32, Cpu>; 2]> {
+    let states = states.unwrap_or_default().iter();
+    states.map(|state| [state.hidden.clone(), state.cell.clone()]).collect()
+}
+
+/// What a stack computes with, beside its input and first states.
+struct Given<'a> {
     cell: CellKind,
-    weights: &RecurrentWeights<f32, Cpu>,
-    x: Sequence<f32, Cpu, T>,
-    states: [State<f32, Cpu>; N],
-) -> (Sequence<f32, Cpu, T>, [State<f32, Cpu>; N]) {
-    let (batch, time, features) = *x.shape();
-    let hidden = weights.hidden_size();
+    layers: &'a [RecurrentWeights<f32, Cpu>],
+    batch: usize,
+    steps: usize,
+    /// Whether the input is the same at all steps, and has no axis for them.
+    repeated: bool,
+    /// Whether the outputs of all steps are asked for.
+    every_step: bool,
+}
+
+impl<'a> Given<'a> {
+    fn sequence<T>(
+        cell: CellKind,
+        layers: &'a [RecurrentWeights<f32, Cpu>],
+        x: &Sequence<f32, Cpu, T>,
+        every_step: bool,
+    ) -> Self {
+        let (batch, steps, _) = *x.shape();
+        Given { cell, layers, batch, steps, repeated: false, every_step }
+    }
+}
+
+/// What a stack computes, and the tape.
+struct Fused<T, const N: usize> {
+    /// Of the last layer, `(B, T, H)`, if they were asked for.
+    outputs: Option<Sequence<f32, Cpu>>,
+    /// The hidden state and, in an LSTM, the cell state of each layer after the last step.
+    last: Vec<[State<f32, Cpu>; N]>,
+    tape: T,
+}
+
+impl<T: Tape<f32, Cpu>, const N: usize> Fused<T, N> {
+    fn every_step<S>(
+        self,
+        state: fn([State<f32, Cpu>; N]) -> S,
+    ) -> OutputsAndStates<f32, Cpu, T, S> {
+        let outputs = self.outputs.expect("outputs that were asked for");
+        (outputs.put_tape(self.tape), self.last.into_iter().map(state).collect())
+    }
+
+    fn last_step<S>(self, state: fn([State<f32, Cpu>; N]) -> S) -> LastAndStates<f32, Cpu, T, S> {
+        let top = self.last[self.last.len() - 1][0].clone();
+        (top.put_tape(self.tape), self.last.into_iter().map(state).collect())
+    }
+}
+
+/// A stack over x, `(B, T, D)` or repeated `(B, D)`, from the hidden state and, in an LSTM, the cell
+/// state of each layer, `(B, H)` each; from zeros, if there are none.
+fn fused<S: Shape, T: Tape<f32, Cpu>, const N: usize>(
+    Given { cell, layers, batch, steps, repeated, every_step }: Given<'_>,
+    x: Tensor<S, f32, Cpu, T>,
+    states: Vec<[State<f32, Cpu>; N]>,
+) -> Fused<T, N> {
     let dev = x.device().clone();
     let (x, mut tape) = x.contiguous().split_tape();
     // A copy that makes a state contiguous goes on the tape as well: without it the gradient would
     // end at the copy.
-    let states = states.map(|state| {
+    let mut contiguous = |state: State<f32, Cpu>| {
         let (state, copying) = state.put_tape(T::default()).contiguous().split_tape();
-        tape = std::mem::take(&mut tape).merge(copying);
+        tape = take(&mut tape).merge(copying);
         state
-    });
-    let initial = states.each_ref().map(values);
-    let initial =
-        Initial { hidden: initial.first().map(|v| &v[..]), cell: initial.get(1).map(|v| &v[..]) };
+    };
+    let states: Vec<_> = states.into_iter().map(|state| state.map(&mut contiguous)).collect();
+    let initial: Vec<_> = states.iter().map(|state| state.each_ref().map(copied)).collect();
+    let initial: Vec<_> = initial.iter().map(borrow).collect();
 
-    let layer = RecurrentLayer::new(cell, features, hidden, Level::best());
-    let flat = flatten(weights, layer.num_weights());
-    let (outputs, saved) = layer.forward(&flat, &values(&x), initial, batch);
-    let mut last = Vec::with_capacity(batch * hidden);
-    for series in outputs.hidden.chunks_exact(time * hidden) {
-        last.extend_from_slice(&series[(time - 1) * hidden..]);
-    }
-    let mut last = [last, outputs.cell];
-    let last: [State<f32, Cpu>; N] =
-        array::from_fn(|i| dev.tensor_from_vec(std::mem::take(&mut last[i]), (batch, hidden)));
-    let outputs = dev.tensor_from_vec(outputs.hidden, (batch, time, hidden));
+    let hidden: Vec<_> = layers.iter().map(RecurrentWeights::hidden_size).collect();
+    let stack = RecurrentStack::new(cell, layers[0].inputs(), &hidden, Level::best());
+    let x_values = copied(&x);
+    let input = match repeated {
+        true => Input::Repeated(&x_values, steps),
+        false => Input::Sequence(&x_values),
+    };
+    let flat = flatten(layers, stack.num_weights());
+    let (outputs, saved) = stack.forward(&flat, input, &initial, batch, every_step);
+    let tensors = |(mut last, &hidden): (OwnedStates, &usize)| -> [State<f32, Cpu>; N] {
+        let parts = [&mut last.hidden, &mut last.cell];
+        let mut parts = parts.into_iter().map(take);
+        array::from_fn(|_| dev.tensor_from_vec(parts.next().unwrap_or_default(), (batch, hidden)))
+    };
+    let last: Vec<_> = outputs.last.into_iter().zip(&hidden).map(tensors).collect();
+    let shape = (batch, steps, hidden[hidden.len() - 1]);
+    let outputs = every_step.then(|| dev.tensor_from_vec(outputs.hidden, shape));
 
     // A ghost stands for a tensor on the tape without holding its values.
-    let (x_ghost, outputs_ghost) = (x.ghost(), outputs.ghost());
-    let first_ghosts = states.each_ref().map(|state| state.ghost());
-    let last_ghosts = last.each_ref().map(|state| state.ghost());
-    let matrices = [weights.weight_ih.ghost(), weights.weight_hh.ghost()];
-    let biases = [weights.bias_ih.ghost(), weights.bias_hh.ghost()];
+    let (x_ghost, outputs_ghost) = (x.ghost(), outputs.as_ref().map(|outputs| outputs.ghost()));
+    let ghosts = |states: &[State<f32, Cpu>; N]| states.each_ref().map(|state| state.ghost());
+    let first_ghosts: Vec<_> = states.iter().map(ghosts).collect();
+    let last_ghosts: Vec<_> = last.iter().map(ghosts).collect();
+    let weights: Vec<_> = layers
+        .iter()
+        .map(|weights| {
+            let matrices = [weights.weight_ih.ghost(), weights.weight_hh.ghost()];
+            (matrices, [weights.bias_ih.ghost(), weights.bias_hh.ghost()])
+        })
+        .collect();
     tape.add_backward_op(move |gradients| {
-        let mut of_outputs = gradients.get_or_alloc_mut(&outputs_ghost)?.to_vec();
-        let mut of_cell = None;
-        for (i, last) in last_ghosts.iter().enumerate() {
-            let of_last = gradients.get_or_alloc_mut(last)?;
-            if i == 0 {
-                // The last state is the last output too: what reaches either adds up.
-                let steps = of_outputs.chunks_exact_mut(hidden).skip(time - 1).step_by(time);
-                for (to, from) in steps.zip(of_last.chunks_exact(hidden)) {
-                    add(to, from);
-                }
-            } else {
-                of_cell = Some(of_last.to_vec());
+        // Gradients are lent from the map and go back to it: nothing else asks for these meanwhile.
+        let mut of_outputs = None;
+        if let Some(ghost) = &outputs_ghost {
+            of_outputs = Some(take::<Vec<_>>(gradients.get_or_alloc_mut(ghost)?));
+        }
+        let mut of_last = Vec::with_capacity(last_ghosts.len());
+        for ghosts in &last_ghosts {
+            let mut of_layer = [const { Vec::new() }; N];
+            for (gradient, ghost) in of_layer.iter_mut().zip(ghosts) {
+                *gradient = take::<Vec<_>>(gradients.get_or_alloc_mut(ghost)?);
+            }
+            of_last.push(of_layer);
+        }
+        let mut of_x = take::<Vec<_>>(gradients.get_or_alloc_mut(&x_ghost)?);
+
+        let last: Vec<_> = of_last.iter().map(borrow).collect();
+        let upstream = Upstream { hidden: of_outputs.as_deref(), last: &last };
+        let result = stack.backward(saved, upstream, Some(&mut of_x));
+
+        **gradients.get_or_alloc_mut(&x_ghost)? = of_x;
+        if let (Some(ghost), Some(gradient)) = (&outputs_ghost, of_outputs) {
+            **gradients.get_or_alloc_mut(ghost)? = gradient;
+        }
+        for (ghosts, of_layer) in last_ghosts.iter().zip(of_last) {
+            for (ghost, gradient) in ghosts.iter().zip(of_layer) {
+                **gradients.get_or_alloc_mut(ghost)? = gradient;
             }
         }
-        let upstream = Upstream { hidden: &of_outputs, cell: of_cell.as_deref() };
-        let result = layer.backward(saved, upstream, true);
-        add(gradients.get_or_alloc_mut(&x_ghost)?, &result.input);
-        for (first, of_first) in first_ghosts.iter().zip([&result.hidden, &result.cell]) {
-            add(gradients.get_or_alloc_mut(first)?, of_first);
+        for (ghosts, OwnedStates { hidden, cell }) in first_ghosts.iter().zip(&result.initial) {
+            for (ghost, gradient) in ghosts.iter().zip([hidden, cell]) {
+                add(gradients.get_or_alloc_mut(ghost)?, gradient);
+            }
         }
         let mut rest = &result.weights[..];
-        for matrix in &matrices {
-            rest = add_front(gradients.get_or_alloc_mut(matrix)?, rest);
-        }
-        for bias in &biases {
-            rest = add_front(gradients.get_or_alloc_mut(bias)?, rest);
+        for (matrices, biases) in &weights {
+            for matrix in matrices {
+                rest = add_front(gradients.get_or_alloc_mut(matrix)?, rest);
+            }
+            for bias in biases {
+                rest = add_front(gradients.get_or_alloc_mut(bias)?, rest);
+            }
         }
         Ok(())
     });
-    (outputs.put_tape(tape), last)
+    Fused { outputs, last, tape }
+}
+
+/// The hidden state and, in an LSTM, the cell state of a layer.
+fn borrow<V: Deref<Target = [f32]>, const N: usize>(states: &[V; N]) -> States<'_> {
+    States { hidden: states.first().map(|v| &v[..]), cell: states.get(1).map(|v| &v[..]) }
 }
 
 /// The values of a contiguous tensor, row by row.
@@ -202,13 +376,26 @@ pub(crate) fn values<S: Shape>(tensor: &Tensor<S, f32, Cpu>) -> Vec<f32> {
     values
 }
 
-/// All weights of a layer in the order of [`RecurrentLayer`].
-fn flatten(weights: &RecurrentWeights<f32, Cpu>, length: usize) -> Vec<f32> {
-    let mut flat = Vec::with_capacity(length);
-    flat.extend(values(&weights.weight_ih));
-    flat.extend(values(&weights.weight_hh));
-    flat.extend(values(&weights.bias_ih));
-    flat.extend(values(&weights.bias_hh));
+/// As [`values`], for as long as an operation takes.
+fn copied<S: Shape>(tensor: &Tensor<S, f32, Cpu>) -> Recycled {
+    let mut values = Recycled::new(tensor.shape().num_elements());
+    tensor.copy_into(&mut values);
+    values
+}
+
+/// All weights in the order of [`RecurrentStack`].
+fn flatten(layers: &[RecurrentWeights<f32, Cpu>], length: usize) -> Recycled {
+    let mut flat = Recycled::new(length);
+    let mut rest = &mut flat[..];
+    let mut next = |len: usize| rest.split_off_mut(..len).expect("weights of all layers");
+    for RecurrentWeights { weight_ih, weight_hh, bias_ih, bias_hh } in layers {
+        for matrix in [weight_ih, weight_hh] {
+            matrix.copy_into(next(matrix.shape().num_elements()));
+        }
+        for bias in [bias_ih, bias_hh] {
+            bias.copy_into(next(bias.shape().num_elements()));
+        }
+    }
     flat
 }
 

@@ -6,6 +6,7 @@ use std::fmt;
 use super::{Dense, Initializer, Parameter, ParameterMut, Parameters, prefixed};
 use crate::Sequence;
 use crate::error::{Error, Result, check_size};
+use crate::kernels::RecurrentDevice;
 
 /// Lets each step of the decoder look back at all outputs of the encoder, and not only at its last
 /// state (Luong, Pham and Manning, 2015, with the score that they call *general*).
@@ -81,7 +82,7 @@ impl<E: Dtype + From<f32>, D: Device<E>> Attention<E, D> {
     }
 }
 
-impl<E: Dtype, D: Device<E>> Attention<E, D> {
+impl<E: Dtype, D: RecurrentDevice<E>> Attention<E, D> {
     /// The outputs for `queries`, `(B, F, queries)`, and the weights that they gave to each step of
     /// `memory`, `(B, P, memory)`: `(B, F, P)`. Gradients flow to the memory as well.
     ///

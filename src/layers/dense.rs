@@ -1,11 +1,12 @@
-use dfdx::shapes::{Axes2, Dtype, HasShape};
+use dfdx::shapes::{Dtype, HasShape};
 use dfdx::tensor::{Cpu, Storage, Tape, Tensor};
-use dfdx::tensor_ops::{BroadcastTo, Device, PermuteTo, ReshapeTo, TryMatMul};
+use dfdx::tensor_ops::{Device, ReshapeTo};
 use std::fmt;
 
 use super::initializer::zeros;
 use super::{Initializer, Parameter, ParameterMut, Parameters};
 use crate::error::{Error, Result, check_size};
+use crate::kernels::{RecurrentDevice, reference};
 use crate::{Sequence, State};
 
 /// The same linear map at every step: y = x · Wᵀ + b (PyTorch's `nn.Linear`, Keras' `Dense`).
@@ -77,21 +78,14 @@ impl<E: Dtype, D: Storage<E>> Dense<E, D> {
     }
 }
 
-impl<E: Dtype, D: Device<E>> Dense<E, D> {
+impl<E: Dtype, D: RecurrentDevice<E>> Dense<E, D> {
     /// `(B, T, inputs)` to `(B, T, outputs)`.
     ///
     /// # Errors
     /// [`Error::Shape`] when x has another number of features.
     pub fn forward<T: Tape<E, D>>(&self, x: Sequence<E, D, T>) -> Result<Sequence<E, D, T>> {
-        let (batch, time, features) = *x.shape();
-        check_size("the features axis of a dense layer's input", self.inputs(), features)?;
-        let weight = self.weight.retaped::<T>().permute::<_, Axes2<1, 0>>();
-        let bias = self.bias.retaped::<T>().broadcast_like::<_, Axes2<0, 1>>(&(
-            batch,
-            time,
-            self.outputs(),
-        ));
-        Ok(x.matmul(weight) + bias)
+        self.check(x.shape().2)?;
+        Ok(D::dense(&self.weight, &self.bias, x))
     }
 
     /// One step: `(B, inputs)` to `(B, outputs)`.
@@ -102,6 +96,24 @@ impl<E: Dtype, D: Device<E>> Dense<E, D> {
         let (batch, features) = *x.shape();
         let y = self.forward(x.reshape_like(&(batch, 1, features)))?;
         Ok(y.reshape_like(&(batch, self.outputs())))
+    }
+}
+
+impl<E: Dtype, D: Device<E>> Dense<E, D> {
+    /// As [`Dense::forward`], in plain dfdx operations: what the fast kernel is tested against.
+    ///
+    /// # Errors
+    /// As [`Dense::forward`].
+    pub fn forward_reference<T: Tape<E, D>>(
+        &self,
+        x: Sequence<E, D, T>,
+    ) -> Result<Sequence<E, D, T>> {
+        self.check(x.shape().2)?;
+        Ok(reference::dense(&self.weight, &self.bias, x))
+    }
+
+    fn check(&self, features: usize) -> Result<()> {
+        check_size("the features axis of a dense layer's input", self.inputs(), features)
     }
 }
 

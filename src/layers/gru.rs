@@ -1,4 +1,4 @@
-use dfdx::shapes::Dtype;
+use dfdx::shapes::{Dtype, HasShape};
 use dfdx::tensor::{Cpu, Storage, Tape};
 use dfdx::tensor_ops::Device;
 use std::fmt;
@@ -124,7 +124,19 @@ impl<E: Dtype, D: RecurrentDevice<E>> Gru<E, D> {
         x: Sequence<E, D, T>,
         states: Option<&[State<E, D>]>,
     ) -> Result<LastAndStates<E, D, T>> {
-        self.forward(x, states).map(stack::last)
+        stack::run("a GRU", &self.layers, x, states, D::gru_last)
+    }
+
+    /// As [`Gru::forward`], over the same x, `(B, D)`, at every one of `steps` steps.
+    pub(crate) fn forward_repeated<T: Tape<E, D>>(
+        &self,
+        x: State<E, D, T>,
+        steps: usize,
+        states: Option<&[State<E, D>]>,
+    ) -> Result<OutputsAndStates<E, D, T>> {
+        let (batch, features) = *x.shape();
+        stack::check("a GRU", &self.layers, (batch, steps, features), states)?;
+        Ok(D::gru_repeated(&self.layers, x, steps, states))
     }
 }
 
@@ -138,7 +150,9 @@ impl<E: Dtype, D: Device<E>> Gru<E, D> {
         x: Sequence<E, D, T>,
         states: Option<&[State<E, D>]>,
     ) -> Result<OutputsAndStates<E, D, T>> {
-        stack::run("a GRU", &self.layers, x, states, reference::gru)
+        stack::run("a GRU", &self.layers, x, states, |layers, x, states| {
+            stack::layer_by_layer(layers, x, states, reference::gru)
+        })
     }
 }
 

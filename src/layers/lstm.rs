@@ -153,7 +153,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> Lstm<E, D> {
         x: Sequence<E, D, T>,
         states: Option<&[LstmState<E, D>]>,
     ) -> Result<LastAndStates<E, D, T, LstmState<E, D>>> {
-        self.forward(x, states).map(stack::last)
+        stack::run("an LSTM", &self.layers, x, states, D::lstm_last)
     }
 }
 
@@ -167,7 +167,9 @@ impl<E: Dtype, D: Device<E>> Lstm<E, D> {
         x: Sequence<E, D, T>,
         states: Option<&[LstmState<E, D>]>,
     ) -> Result<OutputsAndStates<E, D, T, LstmState<E, D>>> {
-        stack::run("an LSTM", &self.layers, x, states, reference::lstm)
+        stack::run("an LSTM", &self.layers, x, states, |layers, x, states| {
+            stack::layer_by_layer(layers, x, states, reference::lstm)
+        })
     }
 }
 

@@ -24,3 +24,4 @@ pub use recurrent::Recurrent;
 pub use reverse_time::reverse_time;
 pub use simple_rnn::{SimpleRnn, SimpleRnnWeights};
 pub use stack::{LastAndStates, OutputsAndStates, RecurrentWeights};
+pub(crate) use stack::{last, layer_by_layer};

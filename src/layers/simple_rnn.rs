@@ -121,7 +121,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> SimpleRnn<E, D> {
         x: Sequence<E, D, T>,
         states: Option<&[State<E, D>]>,
     ) -> Result<LastAndStates<E, D, T>> {
-        self.forward(x, states).map(stack::last)
+        stack::run("a simple RNN", &self.layers, x, states, D::simple_rnn_last)
     }
 }
 
@@ -135,7 +135,9 @@ impl<E: Dtype, D: Device<E>> SimpleRnn<E, D> {
         x: Sequence<E, D, T>,
         states: Option<&[State<E, D>]>,
     ) -> Result<OutputsAndStates<E, D, T>> {
-        stack::run("a simple RNN", &self.layers, x, states, reference::simple_rnn)
+        stack::run("a simple RNN", &self.layers, x, states, |layers, x, states| {
+            stack::layer_by_layer(layers, x, states, reference::simple_rnn)
+        })
     }
 }
 

@@ -46,7 +46,7 @@ impl<E: Dtype, D: Storage<E>> RecurrentWeights<E, D> {
 }
 
 /// What one layer remembers of each series of a batch.
-pub(super) trait LayerState<E: Dtype, D: Storage<E>>: Clone {
+pub(crate) trait LayerState<E: Dtype, D: Storage<E>>: Clone {
     /// A state of zeros for B series and H units.
     fn zeros(batch: usize, hidden: usize, device: &D) -> Self
     where
@@ -106,54 +106,79 @@ pub(super) fn new_layers<E: Dtype + From<f32>, D: Device<E>>(
     Ok(layers)
 }
 
-/// One layer over time: its weights, its input and its first state, to its outputs and last state.
-pub(super) type LayerOverTime<E, D, T, S> =
-    fn(&RecurrentWeights<E, D>, Sequence<E, D, T>, S) -> (Sequence<E, D, T>, S);
-
 /// Runs a stack over x, `(B, T, D)`; `kind` is what errors call it.
-pub(super) fn run<E: Dtype, D: Device<E>, T: Tape<E, D>, S: LayerState<E, D>>(
+pub(super) fn run<E: Dtype, D: Device<E>, T: Tape<E, D>, S: LayerState<E, D>, O>(
     kind: &str,
     layers: &[RecurrentWeights<E, D>],
     x: Sequence<E, D, T>,
     states: Option<&[S]>,
-    over_time: LayerOverTime<E, D, T, S>,
-) -> Result<OutputsAndStates<E, D, T, S>> {
-    let (batch, time, features) = *x.shape();
-    check_size(format!("the features axis of {kind}'s input"), layers[0].inputs(), features)?;
+    over_time: OverTime<E, D, T, S, O>,
+) -> Result<(O, Vec<S>)> {
+    check(kind, layers, *x.shape(), states)?;
+    Ok(over_time(layers, x, states))
+}
+
+/// A stack over time: its weights, its input and its first states, to its outputs, all or the last,
+/// and last states.
+type OverTime<E, D, T, S, O> =
+    fn(&[RecurrentWeights<E, D>], Sequence<E, D, T>, Option<&[S]>) -> (O, Vec<S>);
+
+/// Refuses an input, `(B, T, D)`, or states that do not fit the weights.
+pub(super) fn check<E: Dtype, D: Storage<E>, S: LayerState<E, D>>(
+    kind: &str,
+    layers: &[RecurrentWeights<E, D>],
+    (batch, time, features): (usize, usize, usize),
+    states: Option<&[S]>,
+) -> Result<()> {
+    let what = format_args!("the features axis of {kind}'s input");
+    check_size(what, layers[0].inputs(), features)?;
     for (name, size) in [("the number of series", batch), ("the number of time steps", time)] {
         if size == 0 {
             return Err(Error::setting(name, size, "at least 1"));
         }
     }
-    let states = match states {
-        Some(states) => states.to_vec(),
-        None => {
-            let zeros =
-                |layer: &RecurrentWeights<E, D>| S::zeros(batch, layer.hidden_size(), x.device());
-            layers.iter().map(zeros).collect()
-        }
-    };
+    let Some(states) = states else { return Ok(()) };
     check_size("the number of states (one a layer)", layers.len(), states.len())?;
-    for (l, (layer, state)) in layers.iter().zip(&states).enumerate() {
+    for (l, (layer, state)) in layers.iter().zip(states).enumerate() {
         for (name, tensor) in state.tensors() {
             let (state_batch, hidden) = *tensor.shape();
-            check_size(format!("the batch axis of the {name} of layer {l}"), batch, state_batch)?;
-            let what = format!("the hidden axis of the {name} of layer {l}");
+            let what = format_args!("the batch axis of the {name} of layer {l}");
+            check_size(what, batch, state_batch)?;
+            let what = format_args!("the hidden axis of the {name} of layer {l}");
             check_size(what, layer.hidden_size(), hidden)?;
         }
     }
+    Ok(())
+}
+
+/// One layer over time: its weights, its input and its first state, to its outputs and last state.
+type LayerOverTime<E, D, T, S> =
+    fn(&RecurrentWeights<E, D>, Sequence<E, D, T>, S) -> (Sequence<E, D, T>, S);
+
+/// A stack over time, put together from its layers.
+pub(crate) fn layer_by_layer<E: Dtype, D: Device<E>, T: Tape<E, D>, S: LayerState<E, D>>(
+    layers: &[RecurrentWeights<E, D>],
+    x: Sequence<E, D, T>,
+    states: Option<&[S]>,
+    over_time: LayerOverTime<E, D, T, S>,
+) -> OutputsAndStates<E, D, T, S> {
+    let (batch, ..) = *x.shape();
     let mut outputs = x;
-    let mut last_states = Vec::with_capacity(states.len());
-    for (layer, state) in layers.iter().zip(states) {
-        let (layer_outputs, last_state) = over_time(layer, outputs, state);
+    let mut last_states = Vec::with_capacity(layers.len());
+    for (l, layer) in layers.iter().enumerate() {
+        let first = match states {
+            Some(states) => states[l].clone(),
+            None => S::zeros(batch, layer.hidden_size(), outputs.device()),
+        };
+        let (layer_outputs, last_state) = over_time(layer, outputs, first);
         outputs = layer_outputs;
         last_states.push(last_state);
     }
-    Ok((outputs, last_states))
+    (outputs, last_states)
 }
 
 /// Of the outputs, only the last: it is the last state of the top layer, and takes over the tape.
-pub(super) fn last<E: Dtype, D: Device<E>, T: Tape<E, D>, S: LayerState<E, D>>(
+pub(crate) fn last<E: Dtype, D: Device<E>, T: Tape<E, D>, S: LayerState<E, D>>(
     (outputs, states): OutputsAndStates<E, D, T, S>,
 ) -> LastAndStates<E, D, T, S> {
     let (_, tape) = outputs.split_tape();

@@ -8,7 +8,7 @@ use crate::kernels::cpu::seq2seq::NetworkShape;
 use crate::kernels::{DecoderInput, RecurrentDevice, reference};
 use crate::layers::{
     Dense, Gru, Initializer, LastAndStates, OutputsAndStates, Parameter, ParameterMut, Parameters,
-    prefixed,
+    last, prefixed,
 };
 use crate::train::Hyperparameters;
 use crate::{Sequence, State};
@@ -140,7 +140,10 @@ impl<E: Dtype, D: RecurrentDevice<E>> Seq2Seq<E, D> {
         past: Sequence<E, D, T>,
         future_steps: usize,
     ) -> Result<Sequence<E, D, T>> {
-        self.run(past, future_steps, Gru::forward, D::repeat)
+        let (input, states) = self.encode(past)?;
+        let hidden =
+            self.decode(input, future_steps, &states, Gru::forward, Gru::forward_repeated)?;
+        self.dense.forward(hidden)
     }
 
     /// The first half: reads the past, `(B, P, D)`, and returns what the decoder gets of it, namely
@@ -185,12 +188,17 @@ impl<E: Dtype, D: RecurrentDevice<E>> Seq2Seq<E, D> {
     }
 }
 
-/// One state at every one of so many steps.
-type Repeat<E, D, T> = fn(State<E, D, T>, usize) -> Sequence<E, D, T>;
-
 /// A recurrent stack over time: its input and first states, to its outputs and last states.
 type Stack<E, D, T> =
     fn(&Gru<E, D>, Sequence<E, D, T>, Option<&[State<E, D>]>) -> Result<OutputsAndStates<E, D, T>>;
+
+/// As [`Stack`], over the same input at so many steps.
+type RepeatedStack<E, D, T> = fn(
+    &Gru<E, D>,
+    State<E, D, T>,
+    usize,
+    Option<&[State<E, D>]>,
+) -> Result<OutputsAndStates<E, D, T>>;
 
 impl<E: Dtype, D: Device<E>> Seq2Seq<E, D> {
     /// As [`Seq2Seq::forward`], in plain dfdx operations: what the fast kernels are tested against.
@@ -202,34 +210,40 @@ impl<E: Dtype, D: Device<E>> Seq2Seq<E, D> {
         past: Sequence<E, D, T>,
         future_steps: usize,
     ) -> Result<Sequence<E, D, T>> {
-        self.run(past, future_steps, Gru::forward_reference, reference::repeat)
+        let (last, states) = last(self.encoder.forward_reference(past, None)?);
+        let stack = Gru::forward_reference;
+        let repeated_stack = |decoder: &Gru<E, D>, x, steps, states: Option<&[State<E, D>]>| {
+            decoder.forward_reference(reference::repeat(x, steps), states)
+        };
+        let hidden = self.decode(last, future_steps, &states, stack, repeated_stack)?;
+        self.dense.forward_reference(hidden)
     }
 
-    fn run<T: Tape<E, D>>(
+    /// The decoder's outputs, `(B, F, H)`, from the encoder's last output, `(B, H)`, which has the
+    /// tape, and its states.
+    fn decode<T: Tape<E, D>>(
         &self,
-        past: Sequence<E, D, T>,
+        last: State<E, D, T>,
         future_steps: usize,
+        states: &[State<E, D>],
         stack: Stack<E, D, T>,
-        repeat: Repeat<E, D, T>,
+        repeated_stack: RepeatedStack<E, D, T>,
     ) -> Result<Sequence<E, D, T>> {
         if future_steps == 0 {
             return Err(Error::setting("future_steps", future_steps, "at least 1"));
         }
-        let (batch, device) = (past.shape().0, past.device().clone());
-        let (outputs, states) = stack(&self.encoder, past, None)?;
-        // Of the outputs only the last is used, and that is the last state of the top layer. The
-        // tape, which the outputs carry, goes on with the decoder's input.
-        let (_, tape) = outputs.split_tape();
-        let input = match self.decoder_input {
+        let (hidden, _) = match self.decoder_input {
             DecoderInput::RepeatLast => {
-                repeat(states[states.len() - 1].clone().put_tape(tape), future_steps)
+                repeated_stack(&self.decoder, last, future_steps, Some(states))?
             }
             DecoderInput::Zeros => {
-                device.zeros_like(&(batch, future_steps, self.decoder.inputs())).put_tape(tape)
+                let shape = (last.shape().0, future_steps, self.decoder.inputs());
+                let (last, tape) = last.split_tape();
+                let zeros = last.device().zeros_like(&shape);
+                stack(&self.decoder, zeros.put_tape(tape), Some(states))?
             }
         };
-        let (hidden, _) = stack(&self.decoder, input, Some(&states))?;
-        self.dense.forward(hidden)
+        Ok(hidden)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::reference::{Gru, Numbers, assert_close, wide};
 use seq2seq::kernels::cpu::level::Level;
-use seq2seq::kernels::cpu::recurrent::{CellKind, Initial, RecurrentLayer, Upstream};
+use seq2seq::kernels::cpu::recurrent::{CellKind, Input, RecurrentStack, States, Upstream};
 
 const SIZES: [usize; 13] = [1, 2, 3, 5, 7, 8, 13, 16, 17, 31, 33, 64, 100];
 
@@ -45,18 +45,18 @@ fn outputs_and_gradients_equal_the_reference() {
 
         for level in Level::available() {
             let name = format!("seed {seed}, {level:?}, D {input} H {hidden} B {batch} T {steps}");
-            let layer = RecurrentLayer::new(CellKind::Gru, input, hidden, level);
-            let first = Initial { hidden: initial.as_deref(), cell: None };
-            let (actual, saved) = layer.forward(&weights, &x, first, batch);
+            let stack = RecurrentStack::new(CellKind::Gru, input, &[hidden], level);
+            let first = States { hidden: initial.as_deref(), cell: None };
+            let (actual, saved) =
+                stack.forward(&weights, Input::Sequence(&x), &[first], batch, true);
             assert_close(&format!("{name}, output"), &actual.hidden, &output, 1e-5);
-            let upstream = Upstream { hidden: &upstream, cell: None };
-            let actual = layer.backward(saved, upstream, seed % 2 == 0);
+            let upstream = Upstream { hidden: Some(&upstream), last: &[] };
+            let mut of_x = (seed % 2 == 0).then(|| vec![0.0; x.len()]);
+            let actual = stack.backward(saved, upstream, of_x.as_deref_mut());
             assert_close(&format!("{name}, weights"), &actual.weights, &gradient, 1e-5);
-            assert_close(&format!("{name}, initial"), &actual.hidden, &dh, 1e-5);
-            if seed % 2 == 0 {
-                assert_close(&format!("{name}, input"), &actual.input, &dx, 1e-5);
-            } else {
-                assert!(actual.input.is_empty());
+            assert_close(&format!("{name}, initial"), &actual.initial[0].hidden, &dh, 1e-5);
+            if let Some(of_x) = of_x {
+                assert_close(&format!("{name}, input"), &of_x, &dx, 1e-5);
             }
         }
     }
@@ -75,18 +75,19 @@ fn outputs_and_gradients_equal_pytorch() {
         };
         let vec = |name: &str| -> Vec<f32> { wide(name).iter().map(|&v| v as f32).collect() };
         for level in Level::available() {
-            let layer = RecurrentLayer::new(CellKind::Gru, size("input"), size("hidden"), level);
-            let initial = vec("h0");
-            let initial = Initial { hidden: Some(&initial), cell: None };
+            let stack = RecurrentStack::new(CellKind::Gru, size("input"), &[size("hidden")], level);
+            let (initial, x) = (vec("h0"), vec("x"));
+            let initial = [States { hidden: Some(&initial), cell: None }];
             let (outputs, saved) =
-                layer.forward(&vec("weights"), &vec("x"), initial, size("batch"));
+                stack.forward(&vec("weights"), Input::Sequence(&x), &initial, size("batch"), true);
             assert_close("output", &outputs.hidden, &wide("output"), 1e-5);
             let upstream = vec("upstream");
-            let upstream = Upstream { hidden: &upstream, cell: None };
-            let actual = layer.backward(saved, upstream, true);
+            let upstream = Upstream { hidden: Some(&upstream), last: &[] };
+            let mut of_x = vec![0.0; x.len()];
+            let actual = stack.backward(saved, upstream, Some(&mut of_x));
             assert_close("weights", &actual.weights, &wide("d_weights"), 1e-5);
-            assert_close("input", &actual.input, &wide("d_x"), 1e-5);
-            assert_close("initial", &actual.hidden, &wide("d_h0"), 1e-5);
+            assert_close("input", &of_x, &wide("d_x"), 1e-5);
+            assert_close("initial", &actual.initial[0].hidden, &wide("d_h0"), 1e-5);
         }
     }
 }

@@ -1,9 +1,12 @@
-//! The dense head: the same affine map of every output of a layer.
+//! The dense head: the same affine map of every output of a layer; for one tile, and as an
+//! operation on batch-first slices.
 
-use super::level::{Isa, Kernel};
-use super::outer::{Sequence, outer, row_sums};
+use super::aligned::Recycled;
+use super::level::{Isa, Kernel, Level};
+use super::outer::{Sequence, outer, row_sums, scratch_len};
 use super::product::{PANEL, Panels, Start, product};
-use super::tile::{rows, rows_mut};
+use super::threads::{MAX_SHARES, for_each, worth_threads};
+use super::tile::{MAX_VECTORS, Scatter, Tile, rows, rows_mut};
 
 /// Weights (O, H) and bias (O) of the head, packed for both directions.
 pub(crate) struct Dense {
@@ -146,5 +149,101 @@ impl Weights<'_> {
         let upstream = Sequence::whole(rows::<S, C>(self.upstream), outputs);
         outer(isa, 1, |_| upstream.clone(), input, weight, self.scratch);
         row_sums(isa, upstream, |row, sum| bias[row] += sum);
+    }
+}
+
+/// The same affine map of every step of all series of a batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DenseMap {
+    pub(crate) inputs: usize,
+    pub(crate) outputs: usize,
+    /// Series, B.
+    pub(crate) batch: usize,
+    /// Steps of each, T.
+    pub(crate) steps: usize,
+    pub(crate) level: Level,
+}
+
+/// What [`DenseMap::forward`] leaves for [`DenseMap::backward`].
+pub(crate) struct SavedMap {
+    dense: Dense,
+    /// (T·inputs, W), tile after tile.
+    x: Recycled,
+}
+
+impl DenseMap {
+    fn tile(self, index: usize) -> (Tile, usize) {
+        let tile = Tile::of(self.batch, self.level.lanes(), index);
+        (tile, tile.vectors * self.level.lanes())
+    }
+
+    /// Series of a whole tile.
+    fn series(self) -> usize {
+        self.level.lanes() * MAX_VECTORS
+    }
+
+    fn worth_threads(self) -> bool {
+        worth_threads(self.batch * self.steps * self.inputs * self.outputs)
+    }
+
+    /// From x, (B, T, inputs), to (B, T, outputs). The weights are the matrix, then the bias.
+    pub(crate) fn forward(self, weights: &[f32], x: &[f32]) -> (Vec<f32>, SavedMap) {
+        let DenseMap { inputs, outputs, batch, steps, level } = self;
+        assert_eq!(x.len(), batch * steps * inputs);
+        let mut dense = Dense::new(inputs, outputs);
+        dense.pack(weights);
+        let (from_len, to_len, series) = (steps * inputs, steps * outputs, self.series());
+        let mut saved = Recycled::new(batch.next_multiple_of(series) * from_len);
+        let mut y = vec![0.0; batch * to_len];
+        let jobs = saved.chunks_mut(series * from_len).zip(y.chunks_mut(series * to_len));
+        for_each(jobs.enumerate().collect(), self.worth_threads(), |(i, (rows, series))| {
+            let (tile, width) = self.tile(i);
+            let input = &mut rows[..from_len * width];
+            tile.gather(level, input, width, x, from_len);
+            let mut output = Recycled::new(to_len * width);
+            let (dense, vectors) = (&dense, tile.vectors);
+            level.run(Forward { dense, vectors, input, output: &mut output });
+            level.run(Scatter::<false> { rows: &output, width, series, len: to_len });
+        });
+        (y, SavedMap { dense, x: saved })
+    }
+
+    /// The gradient of the weights from that of the outputs. That of x is added to `of_x`.
+    pub(crate) fn backward(self, saved: &SavedMap, upstream: &[f32], of_x: &mut [f32]) -> Vec<f32> {
+        let DenseMap { inputs, outputs, batch, steps, level } = self;
+        assert_eq!(upstream.len(), batch * steps * outputs);
+        let (from_len, to_len, series) = (steps * inputs, steps * outputs, self.series());
+        let tiles_per_share = Tile::number(batch, level.lanes()).div_ceil(MAX_SHARES).max(1);
+        let weights = Dense::weights(inputs, outputs);
+        let of_shares = of_x.chunks_mut(tiles_per_share * series * from_len);
+        let mut gradients = Recycled::new(of_shares.len() * weights);
+        let jobs = of_shares.zip(gradients.chunks_mut(weights)).enumerate().collect();
+        for_each(jobs, self.worth_threads(), |(i, (of_x, gradient))| {
+            gradient.fill(0.0);
+            let mut of_y = Recycled::new(to_len * series);
+            let mut of_rows = Recycled::new(from_len * series);
+            let mut scratch = Recycled::new(scratch_len(inputs, level.lanes()));
+            for (j, series) in of_x.chunks_mut(series * from_len).enumerate() {
+                let index = i * tiles_per_share + j;
+                let (tile, width) = self.tile(index);
+                let vectors = tile.vectors;
+                let input = &saved.x[index * self.series() * from_len..][..from_len * width];
+                let upstream_rows = &mut of_y[..to_len * width];
+                tile.gather(level, upstream_rows, width, upstream, to_len);
+                let upstream = &*upstream_rows;
+                let input_gradient = &mut of_rows[..from_len * width];
+                let dense = &saved.dense;
+                level.run(Backward { dense, vectors, upstream, input_gradient });
+                let rows = &of_rows[..from_len * width];
+                level.run(Scatter::<true> { rows, width, series, len: from_len });
+                let scratch = &mut scratch;
+                level.run(Weights { dense, vectors, input, upstream, gradient, scratch });
+            }
+        });
+        let mut sum = vec![0.0; weights];
+        for gradient in gradients.chunks_exact(weights) {
+            sum.iter_mut().zip(gradient).for_each(|(to, from)| *to += from);
+        }
+        sum
     }
 }

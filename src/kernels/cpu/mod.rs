@@ -27,16 +27,18 @@
 //! |---|---|
 //! | [`level`] | one source, several instruction sets, chosen at run time |
 //! | [`activation`] | sigmoid and tanh in a few ulp |
-//! | `aligned` | buffers that start on a cache line |
+//! | `aligned` | buffers that start on a cache line, and those that are used again |
 //! | `tile` | batch-first series to feature-major tiles and back |
 //! | `product` | packed weights times a tile: the register-blocked inner product |
 //! | `outer` | gradients of weights: a tile times a transposed tile, summed over time and lanes |
+//! | `dense` | an affine map of every step, the head of a model |
 //! | `cell` | what a recurrent cell is to the frame |
 //! | `simple_rnn` | the formula of the simple RNN, forward and backward |
 //! | `gru` | the gate formulas of the GRU |
 //! | `lstm` | the gate formulas of the LSTM, and the cell state that it carries along |
 //! | `layer` | a cell over time: forward, then backward, for one tile |
-//! | [`recurrent`] | a layer as an operation on batch-first slices |
+//! | `threads` | work shared with other threads, from inside and outside of their pool |
+//! | [`recurrent`] | a stack of layers as an operation on batch-first slices |
 //! | [`seq2seq`] | the fused training step of the encoder-decoder |
 //! | [`optimizer`] | Adam, RMSProp and SGD, after the clipping of the gradient |
 //!
@@ -48,9 +50,9 @@
 //! decide which. Threads only choose who computes which tile and which piece.
 
 pub mod activation;
-mod aligned;
+pub(crate) mod aligned;
 mod cell;
-mod dense;
+pub(crate) mod dense;
 mod gru;
 mod layer;
 pub mod level;
@@ -61,4 +63,5 @@ mod product;
 pub mod recurrent;
 pub mod seq2seq;
 mod simple_rnn;
+mod threads;
 mod tile;

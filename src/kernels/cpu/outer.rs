@@ -14,7 +14,7 @@
 
 use super::level::{Isa, Kernel};
 use super::product::{Block, PANEL, two_panels_fit};
-use super::tile::{MAX_VECTORS, Row, rows, rows_mut, transpose};
+use super::tile::{BLOCK, MAX_VECTORS, Row, rows, rows_mut, transpose};
 use std::ops::Range;
 use std::slice::ChunksExact;
 
@@ -70,9 +70,6 @@ const PACK: usize = 4;
 /// Left rows that are copied at once; they stay in the second-level cache while the right panels
 /// pass by.
 const GROUP: usize = 16 * PANEL;
-
-/// Features of a block of [`Isa::transpose`].
-const BLOCK: usize = 8;
 
 /// Below this many right features the lanes are summed instead.
 const NARROW: usize = 16;

@@ -1,15 +1,19 @@
-//! A layer as an operation on batch-first slices: what a tape wraps.
+//! A stack of layers as an operation on batch-first slices: what a tape wraps.
+//!
+//! The whole stack goes tile by tile: between its layers nothing changes its layout, and other
+//! threads are called once for each direction.
 
-use super::aligned::Aligned;
+use super::aligned::Recycled;
 use super::cell::Cell;
 use super::gru::Gru;
-use super::layer::{Backward, Forward, Input, InputGradient, Packed, Part, Shape, Traces, Weights};
+use super::layer::{self, Backward, Forward, InputGradient, Packed, Part, Shape, Traces, Weights};
 use super::level::Level;
 use super::lstm::Lstm;
 use super::outer::scratch_len;
 use super::simple_rnn::SimpleRnn;
-use super::tile::{MAX_VECTORS, Tile, scatter};
-use rayon::prelude::*;
+use super::threads::{MAX_SHARES, for_each, worth_threads};
+use super::tile::{MAX_VECTORS, Scatter, Tile};
+use std::mem::swap;
 
 /// Which formulas a layer computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,289 +26,523 @@ pub enum CellKind {
     Lstm,
 }
 
-/// One recurrent layer over time, as PyTorch's with `batch_first=True`.
+/// A stack of recurrent layers over time, as PyTorch's with `batch_first=True`. H is the number of
+/// units of a layer, or of the last one.
 ///
-/// The weights are one flat slice in the order `weight_ih` (G·H, D), `weight_hh` (G·H, H),
-/// `bias_ih` (G·H), `bias_hh` (G·H), each row-major, with the G gates in the order that
-/// [`CellKind`] tells.
-#[derive(Clone, Copy, Debug)]
-pub struct RecurrentLayer {
+/// The weights are one flat slice, layer after layer, each in the order `weight_ih` (G·H, D),
+/// `weight_hh` (G·H, H), `bias_ih` (G·H), `bias_hh` (G·H), each row-major, with the G gates in the
+/// order that [`CellKind`] tells.
+#[derive(Clone, Debug)]
+pub struct RecurrentStack {
     cell: CellKind,
-    shape: Shape,
+    layers: Vec<Shape>,
     level: Level,
 }
 
-/// The states that a layer starts from; what is `None` is zeros.
+/// What a stack reads.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// Other features at every step, (B, T, D).
+    Sequence(&'a [f32]),
+    /// The same features, (B, D), at so many steps.
+    Repeated(&'a [f32], usize),
+}
+
+/// One number for each of the states of a layer; what is `None` is zeros.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Initial<'a> {
-    /// The hidden state, (B, H).
+pub struct States<'a> {
+    /// Of the hidden state, (B, H).
     pub hidden: Option<&'a [f32]>,
-    /// The cell state of an LSTM, (B, H).
+    /// Of the cell state of an LSTM, (B, H).
     pub cell: Option<&'a [f32]>,
 }
 
-/// What a layer computes.
+/// As [`States`], computed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OwnedStates {
+    /// Of the hidden state, (B, H).
+    pub hidden: Vec<f32>,
+    /// Of the cell state of an LSTM, (B, H); empty for other cells.
+    pub cell: Vec<f32>,
+}
+
+/// What a stack computes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outputs {
-    /// The hidden states after each step, (B, T, H). The last step is the final state.
+    /// The hidden states of the last layer after each step, (B, T, H); empty if they were not asked
+    /// for.
     pub hidden: Vec<f32>,
-    /// The cell state of an LSTM after the last step, (B, H); empty for other cells.
-    pub cell: Vec<f32>,
+    /// The states of each layer after the last step.
+    pub last: Vec<OwnedStates>,
 }
 
-/// The gradients of what [`RecurrentLayer::forward`] has computed.
+/// The gradients of what [`RecurrentStack::forward`] has computed.
 #[derive(Clone, Copy, Debug)]
 pub struct Upstream<'a> {
-    /// Of the hidden states, (B, T, H).
-    pub hidden: &'a [f32],
-    /// Of the final cell state, (B, H); zeros if `None`.
-    pub cell: Option<&'a [f32]>,
+    /// Of the outputs, (B, T, H); zeros if `None`.
+    pub hidden: Option<&'a [f32]>,
+    /// Of the states of each layer after the last step; zeros if there are none.
+    pub last: &'a [States<'a>],
 }
 
-/// The gradients of what [`RecurrentLayer::forward`] has read.
+/// The gradients of what [`RecurrentStack::forward`] has read beside its input.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gradients {
-    /// Of the input, (B, T, D); empty if it was not asked for.
-    pub input: Vec<f32>,
-    /// Of the initial hidden state, (B, H).
-    pub hidden: Vec<f32>,
-    /// Of the initial cell state of an LSTM, (B, H); empty for other cells.
-    pub cell: Vec<f32>,
-    /// Of the weights, in the flat order of [`RecurrentLayer`].
+    /// Of the states that each layer started from.
+    pub initial: Vec<OwnedStates>,
+    /// Of the weights, in the flat order of [`RecurrentStack`].
     pub weights: Vec<f32>,
 }
 
-/// What [`RecurrentLayer::forward`] leaves for [`RecurrentLayer::backward`].
+/// What [`RecurrentStack::forward`] leaves for [`RecurrentStack::backward`].
 pub struct Saved {
     batch: usize,
-    tiles: Vec<SavedTile>,
-    packed: PackedCell,
+    steps: usize,
+    repeated: bool,
+    packed: PackedStack,
+    /// The [`TileBuffers`], tile after tile.
+    buffers: Recycled,
 }
 
-/// The packed weights of a layer of any kind.
-enum PackedCell {
-    SimpleRnn(Packed<SimpleRnn>),
-    Gru(Packed<Gru>),
-    Lstm(Packed<Lstm>),
+/// The packed weights of the layers of any kind.
+enum PackedStack {
+    SimpleRnn(Vec<Packed<SimpleRnn>>),
+    Gru(Vec<Packed<Gru>>),
+    Lstm(Vec<Packed<Lstm>>),
 }
 
-struct SavedTile {
-    tile: Tile,
-    x: Aligned,
-    gates: Aligned,
-    hidden: Aligned,
-    carried: Aligned,
+/// What a stack keeps of one tile.
+struct TileBuffers<'a> {
+    /// (T·D, W), or (D, W) if it is repeated.
+    x: &'a mut [f32],
+    layers: Vec<LayerBuffers<'a>>,
 }
 
-impl RecurrentLayer {
-    /// A layer of `hidden` units that reads `input` features; both at least 1.
-    pub fn new(cell: CellKind, input: usize, hidden: usize, level: Level) -> Self {
-        assert!(input > 0 && hidden > 0, "a layer needs features and units");
-        RecurrentLayer { cell, shape: Shape { input, hidden }, level }
+/// What one of its layers keeps.
+struct LayerBuffers<'a> {
+    shape: Shape,
+    /// (T, SAVED·H, W)
+    gates: &'a mut [f32],
+    /// (T + 1, H, W)
+    hidden: &'a mut [f32],
+    /// (H, W): the gradient of the hidden state, from the last one to the first.
+    carry: &'a mut [f32],
+    /// (CARRIED·H, W): what is carried beside the output, then its gradient.
+    carried: &'a mut [f32],
+}
+
+impl LayerBuffers<'_> {
+    /// The states after each step, (T, H, W).
+    fn outputs(&self, width: usize) -> &[f32] {
+        &self.hidden[self.shape.hidden * width..]
     }
 
-    /// How many weights the layer has.
+    /// The state after the last step, (H, W).
+    fn last(&self, width: usize) -> &[f32] {
+        &self.hidden[self.hidden.len() - self.shape.hidden * width..]
+    }
+}
+
+impl RecurrentStack {
+    /// Layers of so many units each, of which the first reads `input` features; all at least 1.
+    pub fn new(cell: CellKind, input: usize, hidden: &[usize], level: Level) -> Self {
+        let mut input = input;
+        let mut layers = Vec::with_capacity(hidden.len());
+        for &hidden in hidden {
+            assert!(input > 0 && hidden > 0, "a layer needs features and units");
+            layers.push(Shape { input, hidden });
+            input = hidden;
+        }
+        assert!(!layers.is_empty(), "a stack needs a layer");
+        RecurrentStack { cell, layers, level }
+    }
+
+    /// How many weights the stack has.
     pub fn num_weights(&self) -> usize {
         match self.cell {
-            CellKind::SimpleRnn => self.shape.weights::<SimpleRnn>(),
-            CellKind::Gru => self.shape.weights::<Gru>(),
-            CellKind::Lstm => self.shape.weights::<Lstm>(),
+            CellKind::SimpleRnn => self.weights::<SimpleRnn>(),
+            CellKind::Gru => self.weights::<Gru>(),
+            CellKind::Lstm => self.weights::<Lstm>(),
         }
     }
 
-    /// Runs over the input `x`, (B, T, D), from the initial states.
+    fn weights<K: Cell>(&self) -> usize {
+        self.layers.iter().map(|shape| shape.weights::<K>()).sum()
+    }
+
+    /// Runs over the input from the initial states, one for each layer, or zeros if there are none;
+    /// tells the outputs at every step if they are asked for.
     ///
-    /// The lengths of the slices must fit one another: `x` sets B·T, `initial` or `batch` sets B.
+    /// The lengths of the slices must fit one another.
     pub fn forward(
         &self,
         weights: &[f32],
-        x: &[f32],
-        initial: Initial<'_>,
+        input: Input<'_>,
+        initial: &[States<'_>],
         batch: usize,
+        every_step: bool,
     ) -> (Outputs, Saved) {
+        let features = self.layers[0].input;
+        let (x, steps, repeated) = match input {
+            Input::Sequence(x) => (x, x.len() / (batch * features), false),
+            Input::Repeated(x, steps) => (x, steps, true),
+        };
+        let pass = Pass { stack: self, batch, steps, repeated };
+        assert_eq!(x.len(), batch * pass.input_len());
+        assert_eq!(weights.len(), self.num_weights());
         match self.cell {
             CellKind::SimpleRnn => {
-                self.forward_cell(weights, x, initial, batch, PackedCell::SimpleRnn)
+                pass.start(weights, x, initial, every_step, PackedStack::SimpleRnn)
             }
-            CellKind::Gru => self.forward_cell(weights, x, initial, batch, PackedCell::Gru),
-            CellKind::Lstm => self.forward_cell(weights, x, initial, batch, PackedCell::Lstm),
+            CellKind::Gru => pass.start(weights, x, initial, every_step, PackedStack::Gru),
+            CellKind::Lstm => pass.start(weights, x, initial, every_step, PackedStack::Lstm),
         }
     }
 
-    /// The gradients of everything that [`forward`](RecurrentLayer::forward) read, from those of
-    /// what it computed. Consumes the saved activations: the gradients are computed in their
-    /// place.
+    /// The gradients of everything that [`forward`](RecurrentStack::forward) read, from those of
+    /// what it computed. That of the input is added to `input`, if it is asked for. Consumes the
+    /// saved activations: the gradients are computed in their place.
     pub fn backward(
         &self,
         saved: Saved,
         upstream: Upstream<'_>,
-        input_gradient: bool,
+        input: Option<&mut [f32]>,
     ) -> Gradients {
-        let Saved { batch, tiles, packed } = saved;
+        let Saved { batch, steps, repeated, packed, mut buffers } = saved;
+        let pass = Pass { stack: self, batch, steps, repeated };
         match &packed {
-            PackedCell::SimpleRnn(packed) => {
-                self.backward_cell(packed, tiles, batch, upstream, input_gradient)
-            }
-            PackedCell::Gru(packed) => {
-                self.backward_cell(packed, tiles, batch, upstream, input_gradient)
-            }
-            PackedCell::Lstm(packed) => {
-                self.backward_cell(packed, tiles, batch, upstream, input_gradient)
-            }
+            PackedStack::SimpleRnn(packed) => pass.backward(packed, &mut buffers, upstream, input),
+            PackedStack::Gru(packed) => pass.backward(packed, &mut buffers, upstream, input),
+            PackedStack::Lstm(packed) => pass.backward(packed, &mut buffers, upstream, input),
+        }
+    }
+}
+
+/// A stack and the sizes that it runs with.
+#[derive(Clone, Copy)]
+struct Pass<'a> {
+    stack: &'a RecurrentStack,
+    batch: usize,
+    steps: usize,
+    repeated: bool,
+}
+
+impl Pass<'_> {
+    fn lanes(self) -> usize {
+        self.stack.level.lanes()
+    }
+
+    /// Series of a whole tile.
+    fn series(self) -> usize {
+        self.lanes() * MAX_VECTORS
+    }
+
+    fn tile(self, index: usize) -> Tile {
+        Tile::of(self.batch, self.lanes(), index)
+    }
+
+    fn tiles(self) -> usize {
+        Tile::number(self.batch, self.lanes())
+    }
+
+    /// Values of a series of the input.
+    fn input_len(self) -> usize {
+        self.stack.layers[0].input * if self.repeated { 1 } else { self.steps }
+    }
+
+    /// Units of the last layer.
+    fn top(self) -> usize {
+        self.stack.layers[self.stack.layers.len() - 1].hidden
+    }
+
+    fn worth_threads<K: Cell>(self) -> bool {
+        worth_threads(self.batch * self.steps * self.stack.weights::<K>())
+    }
+
+    /// The slices must be as long as batch and layers want them.
+    fn check<K: Cell>(self, states: &[States<'_>]) {
+        assert!(states.is_empty() || states.len() == self.stack.layers.len());
+        for (states, shape) in states.iter().zip(&self.stack.layers) {
+            assert!(states.hidden.is_none_or(|h| h.len() == self.batch * shape.hidden));
+            assert!(states.cell.is_none_or(|c| c.len() == self.batch * shape.carried::<K>()));
         }
     }
 
-    fn forward_cell<K: Cell + Sync>(
-        &self,
+    /// Floats of the buffers of one lane.
+    fn lane_len<K: Cell>(self) -> usize {
+        let layer = |shape: &Shape| {
+            let (gates, hidden) = (shape.gates::<K>(), shape.hidden);
+            self.steps * gates + (self.steps + 1) * hidden + hidden + shape.carried::<K>()
+        };
+        self.input_len() + self.stack.layers.iter().map(layer).sum::<usize>()
+    }
+
+    /// Floats of the buffers of all tiles; the last one may be narrower.
+    fn buffers_len<K: Cell>(self) -> usize {
+        let Some(last) = self.tiles().checked_sub(1) else { return 0 };
+        let width = last * self.series() + self.tile(last).vectors * self.lanes();
+        width * self.lane_len::<K>()
+    }
+
+    fn split<K: Cell>(self, buffers: &mut [f32], width: usize) -> TileBuffers<'_> {
+        let mut rest = buffers;
+        let mut next = |rows: usize| rest.split_off_mut(..rows * width).expect("buffers of a tile");
+        TileBuffers {
+            x: next(self.input_len()),
+            layers: (self.stack.layers.iter())
+                .map(|&shape| LayerBuffers {
+                    shape,
+                    gates: next(self.steps * shape.gates::<K>()),
+                    hidden: next((self.steps + 1) * shape.hidden),
+                    carry: next(shape.hidden),
+                    carried: next(shape.carried::<K>()),
+                })
+                .collect(),
+        }
+    }
+
+    /// Lays a state out as rows; zeros if there is none.
+    fn gather_state(self, tile: Tile, rows: &mut [f32], state: Option<&[f32]>) {
+        let width = tile.vectors * self.lanes();
+        match state {
+            Some(state) => {
+                tile.gather(self.stack.level, rows, width, state, rows.len() / width);
+            }
+            None => rows.fill(0.0),
+        }
+    }
+
+    /// Packs the weights, and runs with them.
+    fn start<K: Cell + Sync>(
+        self,
         weights: &[f32],
         x: &[f32],
-        initial: Initial<'_>,
-        batch: usize,
-        of_kind: fn(Packed<K>) -> PackedCell,
+        initial: &[States<'_>],
+        every_step: bool,
+        of_kind: fn(Vec<Packed<K>>) -> PackedStack,
     ) -> (Outputs, Saved) {
-        let Shape { input, hidden } = self.shape;
-        assert_eq!(weights.len(), self.num_weights());
-        assert_eq!(x.len() % (batch * input), 0);
-        assert!(initial.hidden.is_none_or(|h| h.len() == batch * hidden));
-        assert!(initial.cell.is_none_or(|c| c.len() == batch * self.shape.carried::<K>()));
-        let steps = x.len() / (batch * input);
-        let mut packed = Packed::<K>::new(self.shape);
-        packed.pack(weights);
-
-        let lanes = self.level.lanes();
-        let width = lanes * MAX_VECTORS;
-        let mut outputs = Outputs {
-            hidden: vec![0.0; batch * steps * hidden],
-            cell: vec![0.0; batch * self.shape.carried::<K>()],
+        self.check::<K>(initial);
+        let mut rest = weights;
+        let pack = |&shape: &Shape| {
+            let mut packed = Packed::<K>::new(shape);
+            packed.pack(rest.split_off(..shape.weights::<K>()).expect("weights of all layers"));
+            packed
         };
-        let tiles: Vec<_> = outputs
-            .hidden
-            .par_chunks_mut(width * steps * hidden)
-            .enumerate()
-            .map(|(i, output)| {
-                let tile = Tile::of(batch, lanes, i);
-                let width = tile.vectors * lanes;
-                let mut saved = SavedTile {
-                    tile,
-                    x: Aligned::zeros(steps * input * width),
-                    gates: Aligned::zeros(steps * self.shape.gates::<K>() * width),
-                    hidden: Aligned::zeros((steps + 1) * hidden * width),
-                    carried: Aligned::zeros(self.shape.carried::<K>() * width),
-                };
-                tile.gather(&mut saved.x, width, x, steps * input);
-                if let Some(initial) = initial.hidden {
-                    let first = &mut saved.hidden[..hidden * width];
-                    tile.gather(first, width, initial, hidden);
-                }
-                if let Some(initial) = initial.cell {
-                    tile.gather(&mut saved.carried, width, initial, hidden);
-                }
-                self.level.run(Forward {
-                    layer: &packed,
-                    vectors: tile.vectors,
-                    input: Input::Sequence(&saved.x),
-                    gates: &mut saved.gates,
-                    hidden: &mut saved.hidden,
-                    carried: &mut saved.carried,
-                });
-                let states = &saved.hidden[hidden * width..];
-                for (lane, series) in output.chunks_exact_mut(steps * hidden).enumerate() {
-                    scatter(states, width, lane, series);
-                }
-                saved
-            })
-            .collect();
-        if !outputs.cell.is_empty() {
-            for saved in &tiles {
-                let width = saved.tile.vectors * lanes;
-                saved.tile.scatter(&saved.carried, width, &mut outputs.cell, hidden);
-            }
-        }
-        let saved = Saved { batch, tiles, packed: of_kind(packed) };
-        (outputs, saved)
+        let packed: Vec<_> = self.stack.layers.iter().map(pack).collect();
+        let mut buffers = Recycled::new(self.buffers_len::<K>());
+        let outputs = self.forward(&packed, x, initial, every_step, &mut buffers);
+        let Pass { batch, steps, repeated, .. } = self;
+        (outputs, Saved { batch, steps, repeated, packed: of_kind(packed), buffers })
     }
 
-    fn backward_cell<K: Cell + Sync>(
-        &self,
-        packed: &Packed<K>,
-        mut tiles: Vec<SavedTile>,
-        batch: usize,
-        upstream: Upstream<'_>,
-        input_gradient: bool,
-    ) -> Gradients {
-        let Shape { input, hidden } = self.shape;
-        assert_eq!(upstream.hidden.len() % (batch * hidden), 0);
-        assert!(upstream.cell.is_none_or(|c| c.len() == batch * self.shape.carried::<K>()));
-        let steps = upstream.hidden.len() / (batch * hidden);
-        let lanes = self.level.lanes();
-        let scratch = scratch_len(input.max(hidden), lanes);
-        let scratch = || Aligned::zeros(scratch);
+    fn forward<K: Cell + Sync>(
+        self,
+        packed: &[Packed<K>],
+        x: &[f32],
+        initial: &[States<'_>],
+        every_step: bool,
+        buffers: &mut [f32],
+    ) -> Outputs {
+        let level = self.stack.level;
+        let len = self.steps * self.top();
+        let mut hidden = vec![0.0; if every_step { self.batch * len } else { 0 }];
+        let mut outputs = hidden.chunks_mut(self.series() * len);
+        let tiles = buffers.chunks_mut(self.series() * self.lane_len::<K>());
+        let jobs = tiles.enumerate().map(|(i, buffers)| (i, buffers, outputs.next())).collect();
+        for_each(jobs, self.worth_threads::<K>(), |(i, buffers, output)| {
+            let tile = self.tile(i);
+            let width = tile.vectors * self.lanes();
+            let TileBuffers { x: rows, mut layers } = self.split::<K>(buffers, width);
+            tile.gather(level, rows, width, x, self.input_len());
+            for (l, layer) in packed.iter().enumerate() {
+                let (below, rest) = layers.split_at_mut(l);
+                let LayerBuffers { shape, gates, hidden, carried, .. } = &mut rest[0];
+                let initial = initial.get(l).copied().unwrap_or_default();
+                self.gather_state(tile, &mut hidden[..shape.hidden * width], initial.hidden);
+                self.gather_state(tile, carried, initial.cell);
+                let input = self.read(rows, below, width);
+                let vectors = tile.vectors;
+                level.run(Forward { layer, vectors, input, gates, hidden, carried });
+            }
+            if let Some(series) = output {
+                let rows = layers[layers.len() - 1].outputs(width);
+                level.run(Scatter::<false> { rows, width, series, len });
+            }
+        });
+        let last = self.owned_states::<K>(buffers, |buffers, width| buffers.last(width));
+        Outputs { hidden, last }
+    }
 
-        let results: Vec<_> = tiles
-            .par_iter_mut()
-            .map_init(scratch, |scratch, saved| {
-                let SavedTile { tile, .. } = *saved;
-                let width = tile.vectors * lanes;
-                let mut of_outputs = Aligned::zeros(steps * hidden * width);
-                tile.gather(&mut of_outputs, width, upstream.hidden, steps * hidden);
-                let mut carry = Aligned::zeros(hidden * width);
-                let mut carried = Aligned::zeros(self.shape.carried::<K>() * width);
-                if let Some(of_cell) = upstream.cell {
-                    tile.gather(&mut carried, width, of_cell, hidden);
+    /// What the layer above some others reads.
+    fn read<'b>(
+        self,
+        x: &'b [f32],
+        below: &'b [LayerBuffers<'_>],
+        width: usize,
+    ) -> layer::Input<'b> {
+        match below.last() {
+            Some(below) => layer::Input::Sequence(below.outputs(width)),
+            None if self.repeated => layer::Input::Constant(x),
+            None => layer::Input::Sequence(x),
+        }
+    }
+
+    /// The states of all layers: of the hidden one what `hidden` tells, (H, W) of each tile, and
+    /// what is carried.
+    fn owned_states<K: Cell>(
+        self,
+        buffers: &mut [f32],
+        hidden: impl for<'b> Fn(&'b LayerBuffers<'_>, usize) -> &'b [f32],
+    ) -> Vec<OwnedStates> {
+        let zeros = |shape: &Shape| OwnedStates {
+            hidden: vec![0.0; self.batch * shape.hidden],
+            cell: vec![0.0; self.batch * shape.carried::<K>()],
+        };
+        let mut states: Vec<_> = self.stack.layers.iter().map(zeros).collect();
+        let tiles = buffers.chunks_mut(self.series() * self.lane_len::<K>());
+        for (i, buffers) in tiles.enumerate() {
+            let tile = self.tile(i);
+            let width = tile.vectors * self.lanes();
+            for (states, layer) in states.iter_mut().zip(self.split::<K>(buffers, width).layers) {
+                let (level, units) = (self.stack.level, layer.shape.hidden);
+                tile.scatter(level, hidden(&layer, width), width, &mut states.hidden, units);
+                if K::CARRIED > 0 {
+                    tile.scatter(level, layer.carried, width, &mut states.cell, units);
                 }
-                let x_len = if input_gradient { saved.x.len() } else { 0 };
-                let mut dx = Aligned::zeros(x_len);
-                self.level.run(Backward {
-                    layer: packed,
-                    vectors: tile.vectors,
-                    gates: &mut saved.gates,
-                    hidden: &saved.hidden,
-                    upstream: Some(&of_outputs),
-                    carry: &mut carry,
-                    carried: &mut carried,
-                    input: if input_gradient {
-                        InputGradient::Sequence(&mut dx)
+            }
+        }
+        states
+    }
+
+    fn backward<K: Cell + Sync>(
+        self,
+        packed: &[Packed<K>],
+        buffers: &mut [f32],
+        upstream: Upstream<'_>,
+        input: Option<&mut [f32]>,
+    ) -> Gradients {
+        let outputs = self.batch * self.steps * self.top();
+        assert!(upstream.hidden.is_none_or(|hidden| hidden.len() == outputs));
+        self.check::<K>(upstream.last);
+        let tiles_per_share = self.tiles().div_ceil(MAX_SHARES).max(1);
+        let shares = self.tiles().div_ceil(tiles_per_share);
+        let weights = self.stack.weights::<K>();
+        let mut gradients = Recycled::new(shares * weights);
+
+        // Without an input's gradient the chunks of nothing end at once.
+        let series = tiles_per_share * self.series();
+        let mut of_input = match input {
+            Some(input) => {
+                assert_eq!(input.len(), self.batch * self.input_len());
+                input.chunks_mut(series * self.input_len())
+            }
+            None => [].chunks_mut(1),
+        };
+        let shares = buffers.chunks_mut(series * self.lane_len::<K>());
+        let jobs = shares.zip(gradients.chunks_mut(weights)).enumerate();
+        let jobs = jobs.map(|(i, (buffers, gradient))| Share {
+            first: i * tiles_per_share,
+            buffers,
+            gradient,
+            of_input: of_input.next(),
+        });
+        for_each(jobs.collect(), self.worth_threads::<K>(), |share| {
+            self.backward_share(packed, share, upstream);
+        });
+
+        let mut sum = vec![0.0; weights];
+        for gradient in gradients.chunks_exact(weights) {
+            for (to, from) in sum.iter_mut().zip(gradient) {
+                *to += from;
+            }
+        }
+        let initial = self.owned_states::<K>(buffers, |buffers, _| &*buffers.carry);
+        Gradients { initial, weights: sum }
+    }
+
+    fn backward_share<K: Cell>(
+        self,
+        packed: &[Packed<K>],
+        share: Share<'_>,
+        upstream: Upstream<'_>,
+    ) {
+        let level = self.stack.level;
+        let Share { first, buffers, gradient, mut of_input } = share;
+        let Shape { input: features, hidden: units } = self.stack.layers[0];
+        let rows = self.stack.layers.iter().map(|shape| shape.hidden.max(shape.input)).max();
+        let rows = rows.unwrap_or(0);
+        // The gradients of a layer's outputs and of its inputs.
+        let stream = || Recycled::new(self.steps * rows * self.series());
+        let (mut outputs, mut inputs) = (stream(), stream());
+        let mut summed = Recycled::new(K::GATES * units * self.series());
+        let mut scratch = Recycled::new(scratch_len(rows, self.lanes()));
+        gradient.fill(0.0);
+
+        let tiles = buffers.chunks_mut(self.series() * self.lane_len::<K>());
+        for (i, buffers) in tiles.enumerate() {
+            let tile = self.tile(first + i);
+            let (vectors, width) = (tile.vectors, tile.vectors * self.lanes());
+            let summed = &mut summed[..K::GATES * units * width];
+            let TileBuffers { x, mut layers } = self.split::<K>(buffers, width);
+            if let Some(of_outputs) = upstream.hidden {
+                let len = self.steps * self.top();
+                tile.gather(level, &mut outputs[..len * width], width, of_outputs, len);
+            }
+            let mut gradient = &mut gradient[..];
+            for (l, layer) in packed.iter().enumerate().rev() {
+                let (below, rest) = layers.split_at_mut(l);
+                let LayerBuffers { shape, gates, hidden, carry, carried } = &mut rest[0];
+                let last = upstream.last.get(l).copied().unwrap_or_default();
+                self.gather_state(tile, carry, last.hidden);
+                self.gather_state(tile, carried, last.cell);
+                level.run(Backward {
+                    layer,
+                    vectors,
+                    gates,
+                    hidden,
+                    upstream: (l + 1 < packed.len() || upstream.hidden.is_some())
+                        .then_some(&outputs[..self.steps * shape.hidden * width]),
+                    carry,
+                    carried,
+                    input: if l > 0 {
+                        InputGradient::Sequence(&mut inputs[..self.steps * shape.input * width])
+                    } else if self.repeated {
+                        let gradient = &mut inputs[..features * width];
+                        gradient.fill(0.0);
+                        InputGradient::Constant { gradient, summed }
+                    } else if of_input.is_some() {
+                        InputGradient::Sequence(&mut inputs[..self.steps * features * width])
                     } else {
                         InputGradient::Unused
                     },
                 });
-                let mut gradient = vec![0.0; self.num_weights()];
-                let traces = Traces {
-                    shape: self.shape,
-                    vectors: tile.vectors,
-                    gates: &saved.gates,
-                    hidden: &saved.hidden,
-                    input: Input::Sequence(&saved.x),
-                    summed: &[],
-                };
-                let mut rest = &mut gradient[..];
-                for (part, len) in Part::of::<K>(self.shape) {
+                let input = self.read(x, below, width);
+                let traces = Traces { shape: *shape, vectors, gates, hidden, input, summed };
+                let above = gradient.len() - shape.weights::<K>();
+                let mut rest = gradient.split_off_mut(above..).expect("weights of all layers");
+                for (part, len) in Part::of::<K>(*shape) {
                     let gradient = rest.split_off_mut(..len).expect("weights of all parts");
-                    self.level.run(Weights::<K>::new(traces, part, gradient, scratch));
+                    level.run(Weights::<K>::new(traces, part, gradient, &mut scratch));
                 }
-                (tile, dx, carry, carried, gradient)
-            })
-            .collect();
-
-        let mut gradients = Gradients {
-            input: vec![0.0; if input_gradient { batch * steps * input } else { 0 }],
-            hidden: vec![0.0; batch * hidden],
-            cell: vec![0.0; batch * self.shape.carried::<K>()],
-            weights: vec![0.0; self.num_weights()],
-        };
-        for (tile, dx, carry, carried, gradient) in results {
-            let width = tile.vectors * lanes;
-            if input_gradient {
-                tile.scatter(&dx, width, &mut gradients.input, steps * input);
+                swap(&mut outputs, &mut inputs);
             }
-            tile.scatter(&carry, width, &mut gradients.hidden, hidden);
-            if !gradients.cell.is_empty() {
-                tile.scatter(&carried, width, &mut gradients.cell, hidden);
-            }
-            for (to, from) in gradients.weights.iter_mut().zip(&gradient) {
-                *to += from;
+            if let Some(of_input) = &mut of_input {
+                let len = self.input_len();
+                let series = of_input.split_off_mut(..tile.count * len).expect("series of tiles");
+                let rows = &outputs[..len * width];
+                level.run(Scatter::<true> { rows, width, series, len });
             }
         }
-        gradients
     }
+}
+
+/// Tiles whose gradients are summed in their order.
+struct Share<'a> {
+    /// The first of them.
+    first: usize,
+    buffers: &'a mut [f32],
+    /// Of all weights.
+    gradient: &'a mut [f32],
+    /// Of the input of its series, if it is asked for.
+    of_input: Option<&'a mut [f32]>,
 }

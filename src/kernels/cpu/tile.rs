@@ -6,7 +6,8 @@
 //! series b + 1: x(0,0) x(0,1) …      lanes past the last series hold zeros
 //! ```
 
-use super::level::Isa;
+use super::level::{Isa, Kernel, Level};
+use std::ops::Range;
 
 /// One row of a tile: a feature of as many series as `C` registers have lanes.
 pub(crate) type Row<S, const C: usize> = [<S as pulp::Simd>::f32s; C];
@@ -40,17 +41,36 @@ impl Tile {
         Tile { first, count, vectors }
     }
 
+    /// Its series, of `len` values, in a batch.
+    fn series(&self, len: usize) -> Range<usize> {
+        self.first * len..(self.first + self.count) * len
+    }
+
     /// Lays its series of a batch out as rows of `width` lanes; a series has `len` values.
-    pub(crate) fn gather(&self, rows: &mut [f32], width: usize, batch: &[f32], len: usize) {
-        gather(rows, width, self.count, |lane| &batch[(self.first + lane) * len..][..len]);
+    pub(crate) fn gather(
+        &self,
+        level: Level,
+        rows: &mut [f32],
+        width: usize,
+        batch: &[f32],
+        len: usize,
+    ) {
+        let batch = &batch[self.series(len)];
+        let series = |lane: usize| &batch[lane * len..][..len];
+        level.run(Gather { rows, width, count: self.count, series });
     }
 
     /// Writes its rows of `width` lanes as series of `len` values to their places in a batch.
-    pub(crate) fn scatter(&self, rows: &[f32], width: usize, batch: &mut [f32], len: usize) {
-        let series = batch[self.first * len..].chunks_exact_mut(len);
-        for (lane, series) in series.take(self.count).enumerate() {
-            scatter(rows, width, lane, series);
-        }
+    pub(crate) fn scatter(
+        &self,
+        level: Level,
+        rows: &[f32],
+        width: usize,
+        batch: &mut [f32],
+        len: usize,
+    ) {
+        let series = &mut batch[self.series(len)];
+        level.run(Scatter::<false> { rows, width, series, len });
     }
 }
 
@@ -66,14 +86,16 @@ pub(crate) fn rows_mut<S: Isa, const C: usize>(tile: &mut [f32]) -> &mut [Row<S,
     bytemuck::cast_slice_mut(tile)
 }
 
+/// Rows and columns of a block of [`Isa::transpose`].
+pub(crate) const BLOCK: usize = 8;
+
 /// Lays eight rows of `width` lanes out as columns: lane `l` of row `r` becomes number `r` of the row
 /// that starts at `l * stride`. Rows that `from` lacks are zeros.
 #[inline(always)]
 pub(crate) fn transpose<S: Isa>(isa: S, from: &[f32], width: usize, to: &mut [f32], stride: usize) {
-    const N: usize = 8;
-    for first in (0..width).step_by(N) {
-        let lanes = N.min(width - first);
-        let mut block = [[0.0; N]; N];
+    for first in (0..width).step_by(BLOCK) {
+        let lanes = BLOCK.min(width - first);
+        let mut block = [[0.0; BLOCK]; BLOCK];
         for (to, row) in block.iter_mut().zip(from.chunks_exact(width)) {
             match row[first..].first_chunk() {
                 Some(row) => *to = *row,
@@ -81,33 +103,93 @@ pub(crate) fn transpose<S: Isa>(isa: S, from: &[f32], width: usize, to: &mut [f3
             }
         }
         for (lane, column) in isa.transpose(block).iter().enumerate().take(lanes) {
-            to[(first + lane) * stride..][..N].copy_from_slice(column);
+            to[(first + lane) * stride..][..BLOCK].copy_from_slice(column);
         }
     }
 }
 
-/// Lays series out as a tile of rows of `width` lanes: `series(lane)` is the series of a lane.
-pub(crate) fn gather<'a>(
-    tile: &mut [f32],
-    width: usize,
-    count: usize,
-    series: impl Fn(usize) -> &'a [f32],
-) {
-    for lane in 0..width {
-        let lane_values = tile[lane..].iter_mut().step_by(width);
-        if lane < count {
-            for (to, from) in lane_values.zip(series(lane)) {
-                *to = *from;
+/// Series to a tile: what is a row of the batch becomes a lane, in blocks of eight by eight.
+pub(crate) struct Gather<'a, F> {
+    /// (K, W), written. Lanes past the last series become zeros.
+    pub(crate) rows: &'a mut [f32],
+    /// Lanes of a row, W.
+    pub(crate) width: usize,
+    /// How many series there are.
+    pub(crate) count: usize,
+    /// The series of a lane, K values.
+    pub(crate) series: F,
+}
+
+impl<'s, F: Fn(usize) -> &'s [f32]> Kernel for Gather<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Isa>(self, isa: S) {
+        let Gather { rows, width, count, series } = self;
+        for first in (0..width).step_by(BLOCK) {
+            let lanes = first..width.min(first + BLOCK);
+            let mut of_lanes: [&[f32]; BLOCK] = [&[]; BLOCK];
+            for (values, lane) in of_lanes.iter_mut().zip(first..count.min(lanes.end)) {
+                *values = series(lane);
             }
-        } else {
-            lane_values.for_each(|to| *to = 0.0);
+            for (b, rows) in rows.chunks_mut(BLOCK * width).enumerate() {
+                let mut block = [[0.0; BLOCK]; BLOCK];
+                for (to, from) in block.iter_mut().zip(of_lanes) {
+                    let from = &from[from.len().min(b * BLOCK)..];
+                    match from.first_chunk() {
+                        Some(from) => *to = *from,
+                        None => to[..from.len()].copy_from_slice(from),
+                    }
+                }
+                for (row, column) in rows.chunks_exact_mut(width).zip(isa.transpose(block)) {
+                    match row[first..].first_chunk_mut() {
+                        Some(row) => *row = column,
+                        None => row[lanes.clone()].copy_from_slice(&column[..lanes.len()]),
+                    }
+                }
+            }
         }
     }
 }
 
-/// Writes one lane of a tile as a series.
-pub(crate) fn scatter(tile: &[f32], width: usize, lane: usize, series: &mut [f32]) {
-    for (to, from) in series.iter_mut().zip(tile[lane..].iter().step_by(width)) {
-        *to = *from;
+/// A tile to series: the way back of [`Gather`]. With `ADD` it is added to what is there.
+pub(crate) struct Scatter<'a, const ADD: bool> {
+    /// (K, W)
+    pub(crate) rows: &'a [f32],
+    /// Lanes of a row, W.
+    pub(crate) width: usize,
+    /// Series of `len` values, one after the other, W or fewer; written.
+    pub(crate) series: &'a mut [f32],
+    /// Values of a series, K.
+    pub(crate) len: usize,
+}
+
+impl<const ADD: bool> Kernel for Scatter<'_, ADD> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Isa>(self, isa: S) {
+        let Scatter { rows, width, series, len } = self;
+        for (b, rows) in rows.chunks(BLOCK * width).enumerate() {
+            for (g, series) in series.chunks_mut(BLOCK * len).enumerate() {
+                let mut block = [[0.0; BLOCK]; BLOCK];
+                for (to, row) in block.iter_mut().zip(rows.chunks_exact(width)) {
+                    let row = &row[g * BLOCK..];
+                    match row.first_chunk() {
+                        Some(row) => *to = *row,
+                        None => to[..row.len()].copy_from_slice(row),
+                    }
+                }
+                for (series, column) in series.chunks_exact_mut(len).zip(isa.transpose(block)) {
+                    let to = &mut series[b * BLOCK..];
+                    if ADD {
+                        to.iter_mut().zip(column).for_each(|(to, value)| *to += value);
+                        continue;
+                    }
+                    match to.first_chunk_mut() {
+                        Some(to) => *to = column,
+                        None => to.copy_from_slice(&column[..to.len()]),
+                    }
+                }
+            }
+        }
     }
 }

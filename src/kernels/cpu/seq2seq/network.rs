@@ -114,7 +114,7 @@ pub(super) struct FlatParts {
 /// An encoder-decoder with packed weights, ready to predict.
 ///
 /// The flat weights are the layers of the encoder, then of the decoder, each in the order of
-/// [`RecurrentLayer`](crate::kernels::cpu::recurrent::RecurrentLayer), then the dense weight (O, H)
+/// [`RecurrentStack`](crate::kernels::cpu::recurrent::RecurrentStack), then the dense weight (O, H)
 /// and bias (O).
 pub struct Network {
     pub(super) shape: NetworkShape,

@@ -3,7 +3,7 @@
 use super::network::Network;
 use super::pass::ForwardPass;
 use super::workspace::Workspace;
-use crate::kernels::cpu::tile::{MAX_VECTORS, Tile, gather, scatter};
+use crate::kernels::cpu::tile::{Gather, MAX_VECTORS, Scatter, Tile};
 use rayon::prelude::*;
 
 impl Network {
@@ -23,13 +23,15 @@ impl Network {
         };
         let run = |work: &mut Workspace, tile: Tile, output: &mut [f32]| {
             let width = tile.vectors * lanes;
-            gather(&mut work.past[..past_len * width], width, tile.count, |lane| {
-                &past[(tile.first + lane) * past_len..][..past_len]
+            self.level.run(Gather {
+                rows: &mut work.past[..past_len * width],
+                width,
+                count: tile.count,
+                series: |lane| &past[(tile.first + lane) * past_len..][..past_len],
             });
             self.level.run(ForwardPass { network: self, work, vectors: tile.vectors });
-            for (lane, series) in output.chunks_exact_mut(future_len).enumerate() {
-                scatter(&work.output, width, lane, series);
-            }
+            let rows = &work.output[..future_len * width];
+            self.level.run(Scatter::<false> { rows, width, series: output, len: future_len });
         };
         if series <= lanes * MAX_VECTORS {
             // One tile: not worth a thread.

@@ -9,7 +9,7 @@ use crate::kernels::cpu::gru::Gru;
 use crate::kernels::cpu::level::Level;
 use crate::kernels::cpu::optimizer::{Settings, Update, clip_factor, squared_length};
 use crate::kernels::cpu::outer::scratch_len;
-use crate::kernels::cpu::tile::{MAX_VECTORS, Tile, gather};
+use crate::kernels::cpu::tile::{Gather, MAX_VECTORS, Tile};
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -380,11 +380,17 @@ impl Network {
         let future_len = work.future_steps * self.shape.outputs;
         let (vectors, width) = (tile.vectors, tile.vectors * self.level.lanes());
         let series = |lane: usize| batch[tile.first + lane];
-        gather(&mut work.past[..past_len * width], width, tile.count, |lane| {
-            &windows.past[series(lane) * past_len..][..past_len]
+        self.level.run(Gather {
+            rows: &mut work.past[..past_len * width],
+            width,
+            count: tile.count,
+            series: |lane| &windows.past[series(lane) * past_len..][..past_len],
         });
-        gather(&mut work.future[..future_len * width], width, tile.count, |lane| {
-            &windows.future[series(lane) * future_len..][..future_len]
+        self.level.run(Gather {
+            rows: &mut work.future[..future_len * width],
+            width,
+            count: tile.count,
+            series: |lane| &windows.future[series(lane) * future_len..][..future_len],
         });
         self.level.run(ForwardPass { network: self, work, vectors });
         let squares = self.level.run(Residual {

@@ -1,0 +1,54 @@
+//! Work shared with other threads.
+
+use rayon::{current_num_threads, in_place_scope};
+use std::hint::spin_loop;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// The most gradients that are summed apart, to be added in the end.
+pub(super) const MAX_SHARES: usize = 16;
+
+/// Whether so many multiply-adds are worth to wake another thread.
+pub(super) fn worth_threads(multiply_adds: usize) -> bool {
+    multiply_adds >= 1 << 19
+}
+
+/// How often the calling thread looks whether the others are done before it sleeps: for some 50 us.
+const SPINS: usize = 2000;
+
+/// Calls `work` with each of `items`; with the other threads of the pool if `worth` it.
+///
+/// rayon's own loops hand all work over to the pool. Outside of it, where the cells of a notebook
+/// run, that takes two changes of thread for each loop, as long as a small layer takes. Here the
+/// calling thread begins at once, and others help as soon as they are awake.
+pub(super) fn for_each<T: Send>(items: Vec<T>, worth: bool, work: impl Fn(T) + Sync) {
+    let helpers = if worth { current_num_threads().min(items.len()).saturating_sub(1) } else { 0 };
+    let items = Mutex::new(items.into_iter());
+    // The lock is released before the work begins: an item at a time.
+    let next = || items.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let take_turns = || {
+        while let Some(item) = next() {
+            work(item);
+        }
+    };
+    if helpers == 0 {
+        return take_turns();
+    }
+    let busy = AtomicUsize::new(0);
+    in_place_scope(|scope| {
+        for _ in 0..helpers {
+            scope.spawn(|_| {
+                busy.fetch_add(1, Ordering::Relaxed);
+                take_turns();
+                busy.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+        take_turns();
+        // To fall asleep and be woken takes longer than the last item of another thread.
+        let mut spins = SPINS;
+        while spins > 0 && busy.load(Ordering::Relaxed) > 0 {
+            spin_loop();
+            spins -= 1;
+        }
+    });
+}
