@@ -65,8 +65,9 @@ pub mod prelude {
         noisy_waves, random_sines, sine_cosine, two_sines,
     };
     pub use crate::evaluate::{
-        Check, Fold, LeastSquares, RollingOrigin, Scores, correlation, linear_probe, mean_by_band,
-        mse, mse_by_feature, mse_by_series, mse_by_step, mse_of_feature, repeat_last,
+        Check, DieboldMariano, ExponentialSmoothing, Fold, LeastSquares, RollingOrigin, Scores,
+        correlation, drift, linear_probe, mean_by_band, mse, mse_by_feature, mse_by_series,
+        mse_by_step, mse_of_feature, repeat_last, seasonal_naive,
     };
     pub use crate::layers::{
         Attention, Cell, Dense, Gru, Initializer, Lstm, LstmState, Recurrent, SimpleRnn,

@@ -18,6 +18,65 @@ pub fn repeat_last(data: &Dataset) -> Vec<f32> {
     data.past().chunks(data.past_steps() * d).flat_map(one).collect()
 }
 
+/// The drift forecast: every feature goes on along the line from its first past value to its last,
+/// x(P + h) = x(P) + h (x(P) − x(1)) / (P − 1), and stays where it is when P is 1. `(n, F, D)`.
+/// Source: R. J. Hyndman and G. Athanasopoulos, *Forecasting: Principles and Practice*, 3rd edition
+/// 2021, section 5.2.
+///
+/// ```
+/// use seq2seq::prelude::*;
+///
+/// let data = Dataset::new(vec![1.0, 5.0, 2.0], vec![0.0, 0.0], 3, 2, 1)?;
+/// assert_eq!(drift(&data), [2.5, 3.0]);
+/// # Ok::<(), Error>(())
+/// ```
+pub fn drift(data: &Dataset) -> Vec<f32> {
+    let (d, steps) = (data.features(), data.past_steps());
+    let moves = (steps - 1).max(1) as f64;
+    let one = |past: &[f32], step: usize, feature: usize| {
+        let (first, last) = (f64::from(past[feature]), f64::from(past[past.len() - d + feature]));
+        (last + (step + 1) as f64 * (last - first) / moves) as f32
+    };
+    forecast(data, one)
+}
+
+/// The seasonal naive forecast: every future step is the latest past value that lies a whole number
+/// of seasons of `period` steps before it. `(n, F, D)`. A period of 1 is [`repeat_last`].
+/// Source: R. J. Hyndman and G. Athanasopoulos, *Forecasting: Principles and Practice*, 3rd edition
+/// 2021, section 5.2.
+///
+/// ```
+/// use seq2seq::prelude::*;
+///
+/// let data = Dataset::new(vec![1.0, 5.0, 2.0], vec![0.0, 0.0, 0.0], 3, 3, 1)?;
+/// assert_eq!(seasonal_naive(&data, 2)?, [5.0, 2.0, 5.0]);
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Setting`] when the period is 0 or longer than the past.
+pub fn seasonal_naive(data: &Dataset, period: usize) -> Result<Vec<f32>> {
+    let (d, steps) = (data.features(), data.past_steps());
+    if !(1..=steps).contains(&period) {
+        let allowed = format!("from 1 to {steps}, the past steps");
+        return Err(Error::setting("period", period, allowed));
+    }
+    Ok(forecast(data, |past, step, feature| past[(steps - period + step % period) * d + feature]))
+}
+
+/// A forecast, `(n, F, D)`, put together from `one` value: of a past `(P, D)`, the step of the
+/// future and the feature.
+fn forecast(data: &Dataset, one: impl Fn(&[f32], usize, usize) -> f32) -> Vec<f32> {
+    let d = data.features();
+    let mut values = Vec::with_capacity(data.future().len());
+    for past in data.past().chunks(data.past_steps() * d) {
+        for i in 0..data.future_steps() * d {
+            values.push(one(past, i / d, i % d));
+        }
+    }
+    values
+}
+
 /// Linear regression of the whole future on the whole past, with an intercept, by exact least
 /// squares: the best that any linear model can do on the training part.
 ///
@@ -44,6 +103,32 @@ impl LeastSquares {
     /// # Errors
     /// [`Error::Data`] when the values are too large to be squared and added.
     pub fn fit(train: &Dataset) -> Result<Self> {
+        Self::fit_ridge(train, 0.0)
+    }
+
+    /// Ridge regression: minimises the sum of squared errors over all series plus `penalty` · Σ w²,
+    /// where the intercepts are not in the sum. The larger the penalty, the smaller the weights,
+    /// which helps where there are few series for many inputs; a penalty only means the same for
+    /// inputs of the same scale. Source: A. E. Hoerl and R. W. Kennard, *Ridge Regression: Biased
+    /// Estimation for Nonorthogonal Problems*, 1970.
+    ///
+    /// ```
+    /// use seq2seq::prelude::*;
+    ///
+    /// let (train, validation) = noisy_two_sines(NoisyTwoSines::default())?.split(0.98)?;
+    /// let error = |penalty: f64| -> Result<f64> {
+    ///     mse(&LeastSquares::fit_ridge(&train, penalty)?.predict(&validation)?, &validation)
+    /// };
+    /// assert!(error(10.0)? < error(0.0)?);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`LeastSquares::fit`], and [`Error::Setting`] when the penalty is negative or not finite.
+    pub fn fit_ridge(train: &Dataset, penalty: f64) -> Result<Self> {
+        if !(penalty.is_finite() && penalty >= 0.0) {
+            return Err(Error::setting("penalty", penalty, "finite and not below 0"));
+        }
         let x = inputs(train);
         let (_, outputs) = train.sizes();
         let y = DMatrix::from_row_iterator(
@@ -51,7 +136,10 @@ impl LeastSquares {
             outputs,
             train.future().iter().map(|&v| f64::from(v)),
         );
-        let gram = x.tr_mul(&x);
+        let mut gram = x.tr_mul(&x);
+        for i in 0..gram.nrows() - 1 {
+            gram[(i, i)] += penalty;
+        }
         if gram.iter().any(|v| !v.is_finite()) {
             return Err(Error::Data("the squares of its values are not finite".into()));
         }
