@@ -48,6 +48,8 @@ pub mod train;
 pub use device::Device;
 pub use dfdx;
 pub use error::{Error, Result};
+#[cfg(feature = "polars")]
+pub use polars;
 
 use dfdx::tensor::{Cpu, NoneTape, Tensor};
 
@@ -63,6 +65,10 @@ pub mod prelude {
         Dataset, KnownSines, NoisyTwoSines, NoisyWaves, RandomSines, SetScaler, Sine, SineCosine,
         TwoSines, Window, WindowScaler, denoising_two_sines, known_sines, noisy_two_sines,
         noisy_waves, random_sines, sine_cosine, two_sines,
+    };
+    #[cfg(feature = "polars")]
+    pub use crate::data::{
+        Gaps, Prices, SimulatedBitcoin, bitcoin_prices, data_folder, simulated_bitcoin,
     };
     pub use crate::evaluate::{
         Check, DieboldMariano, ExponentialSmoothing, Fold, LeastSquares, RollingOrigin, Scores,

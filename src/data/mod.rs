@@ -4,10 +4,14 @@
 //! **before anything is fitted**; [`WindowScaler`] brings each window to the same height, and
 //! [`SetScaler`] the whole set.
 
+#[cfg(feature = "polars")]
+mod bitcoin;
 mod dataset;
 mod signals;
 mod windows;
 
+#[cfg(feature = "polars")]
+pub use bitcoin::{Gaps, Prices, SimulatedBitcoin, bitcoin_prices, data_folder, simulated_bitcoin};
 pub use dataset::{Dataset, Window};
 pub use signals::{
     KnownSines, NoisyTwoSines, NoisyWaves, RandomSines, Sine, SineCosine, TwoSines,
