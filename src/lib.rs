@@ -68,7 +68,9 @@ pub mod prelude {
     };
     #[cfg(feature = "polars")]
     pub use crate::data::{
-        Gaps, Prices, SimulatedBitcoin, bitcoin_prices, data_folder, simulated_bitcoin,
+        Gaps, Prices, SimulatedBitcoin, TimeSplit, bitcoin_inputs, bitcoin_prices, calendar,
+        data_folder, days_since_halving, log_returns, moon_phase, simulated_bitcoin,
+        trailing_volatility,
     };
     pub use crate::evaluate::{
         Check, DieboldMariano, ExponentialSmoothing, Fold, LeastSquares, RollingOrigin, Scores,

@@ -11,7 +11,11 @@ mod signals;
 mod windows;
 
 #[cfg(feature = "polars")]
-pub use bitcoin::{Gaps, Prices, SimulatedBitcoin, bitcoin_prices, data_folder, simulated_bitcoin};
+pub use bitcoin::{
+    Gaps, Prices, SimulatedBitcoin, TimeSplit, bitcoin_inputs, bitcoin_prices, calendar,
+    data_folder, days_since_halving, log_returns, moon_phase, simulated_bitcoin,
+    trailing_volatility,
+};
 pub use dataset::{Dataset, Window};
 pub use signals::{
     KnownSines, NoisyTwoSines, NoisyWaves, RandomSines, Sine, SineCosine, TwoSines,

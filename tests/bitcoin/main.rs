@@ -1,6 +1,7 @@
 //! Prices of bitcoin: what is loaded and what is refused, the inputs computed from them, and the
 //! fetching, from a server on this machine that misbehaves.
 
+mod inputs;
 mod loading;
 mod simulated;
 

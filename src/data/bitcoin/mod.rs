@@ -1,17 +1,24 @@
 //! Daily prices of one bitcoin, in US dollars and in euros, as polars data frames.
 //!
 //! [`bitcoin_prices`] loads them: the real ones where they have been fetched, and otherwise the
-//! simulated ones that ship.
+//! simulated ones that ship. [`bitcoin_inputs`] adds what a day's prices and its date tell, and
+//! [`TimeSplit`] cuts columns into windows on both sides of a day.
 
 mod check;
 mod file;
+mod inputs;
 mod prices;
 mod simulate;
+mod split;
 
 pub use check::Gaps;
 pub use file::{bitcoin_prices, data_folder};
+pub use inputs::{
+    bitcoin_inputs, calendar, days_since_halving, log_returns, moon_phase, trailing_volatility,
+};
 pub use prices::Prices;
 pub use simulate::{SimulatedBitcoin, simulated_bitcoin};
+pub use split::TimeSplit;
 
 use chrono::{Days, NaiveDate};
 
