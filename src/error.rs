@@ -41,6 +41,8 @@ pub enum Error {
         /// What is wrong with it, with the line and the value.
         reason: String,
     },
+    /// No source gave the prices.
+    Fetch(String),
     /// The file system refused.
     Io {
         /// The file or folder.
@@ -106,6 +108,7 @@ impl fmt::Display for Error {
             Self::Prices { path, reason } => {
                 write!(f, "the prices in {}: {reason}", path.display())
             }
+            Self::Fetch(reasons) => write!(f, "the prices could not be fetched: {reasons}"),
             Self::Io { path, source } => write!(f, "{}: {source}", path.display()),
             Self::Tensor(reason) => write!(f, "dfdx: {reason}"),
             Self::Frame(reason) => write!(f, "polars: {reason}"),

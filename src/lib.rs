@@ -61,16 +61,16 @@ pub type State<E = f32, D = Cpu, T = NoneTape> = Tensor<(usize, usize), E, D, T>
 
 /// Everything that a notebook needs, name by name.
 pub mod prelude {
+    #[cfg(feature = "polars")]
+    pub use crate::data::{
+        BitcoinFetch, Gaps, Prices, SimulatedBitcoin, TimeSplit, bitcoin_inputs, bitcoin_prices,
+        calendar, data_folder, days_since_halving, fetch_bitcoin, log_returns, moon_phase,
+        simulated_bitcoin, trailing_volatility,
+    };
     pub use crate::data::{
         Dataset, KnownSines, NoisyTwoSines, NoisyWaves, RandomSines, SetScaler, Sine, SineCosine,
         TwoSines, Window, WindowScaler, denoising_two_sines, known_sines, noisy_two_sines,
         noisy_waves, random_sines, sine_cosine, two_sines,
-    };
-    #[cfg(feature = "polars")]
-    pub use crate::data::{
-        Gaps, Prices, SimulatedBitcoin, TimeSplit, bitcoin_inputs, bitcoin_prices, calendar,
-        data_folder, days_since_halving, log_returns, moon_phase, simulated_bitcoin,
-        trailing_volatility,
     };
     pub use crate::evaluate::{
         Check, DieboldMariano, ExponentialSmoothing, Fold, LeastSquares, RollingOrigin, Scores,

@@ -12,9 +12,9 @@ mod windows;
 
 #[cfg(feature = "polars")]
 pub use bitcoin::{
-    Gaps, Prices, SimulatedBitcoin, TimeSplit, bitcoin_inputs, bitcoin_prices, calendar,
-    data_folder, days_since_halving, log_returns, moon_phase, simulated_bitcoin,
-    trailing_volatility,
+    BitcoinFetch, Gaps, Prices, SimulatedBitcoin, TimeSplit, bitcoin_inputs, bitcoin_prices,
+    calendar, data_folder, days_since_halving, fetch_bitcoin, log_returns, moon_phase,
+    simulated_bitcoin, trailing_volatility,
 };
 pub use dataset::{Dataset, Window};
 pub use signals::{

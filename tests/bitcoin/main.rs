@@ -1,8 +1,10 @@
 //! Prices of bitcoin: what is loaded and what is refused, the inputs computed from them, and the
 //! fetching, from a server on this machine that misbehaves.
 
+mod fetching;
 mod inputs;
 mod loading;
+mod server;
 mod simulated;
 
 use sha2::{Digest, Sha256};

@@ -55,10 +55,37 @@ fn prices_in(folder: &Path) -> Result<Prices> {
              the real ones"
         )
     } else {
-        format!("real prices (data/{FETCHED})")
+        let (story, warning) = story(&path);
+        prices.warnings.extend(warning);
+        format!("real prices{story} (data/{FETCHED})")
     };
     prices.origin = Some(Origin { text, simulated });
     Ok(prices)
+}
+
+/// Where fetched prices go.
+pub(super) fn fetched_path() -> Result<PathBuf> {
+    Ok(data_folder()?.join(FETCHED))
+}
+
+/// Where the story of a file of prices is told.
+pub(super) fn sidecar(path: &Path) -> PathBuf {
+    path.with_extension("json")
+}
+
+/// What the sidecar tells of a file, and a warning when there is none for it.
+fn story(path: &Path) -> (String, Option<String>) {
+    let told: Option<serde_json::Value> =
+        fs::read(sidecar(path)).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let Some(told) = told else {
+        return (String::new(), Some("no sidecar tells where these prices come from".into()));
+    };
+    let text = |name: &str| told[name].as_str().unwrap_or("unknown").to_owned();
+    let content = fs::read(path).unwrap_or_default();
+    let warning = (text("sha256") != super::fetch::sha256(&content))
+        .then(|| "the file has changed since it was fetched: its SHA-256 is another".into());
+    let [source, fetched, eur] = ["source", "fetched", "eur"].map(text);
+    (format!(" from {source}, fetched {fetched}, euros {eur}"), warning)
 }
 
 /// Why a file can not be used.

@@ -1,17 +1,21 @@
 //! Daily prices of one bitcoin, in US dollars and in euros, as polars data frames.
 //!
 //! [`bitcoin_prices`] loads them: the real ones where they have been fetched, and otherwise the
-//! simulated ones that ship. [`bitcoin_inputs`] adds what a day's prices and its date tell, and
+//! simulated ones that ship; [`fetch_bitcoin`] fetches them. [`bitcoin_inputs`] adds what a day's prices and its date tell, and
 //! [`TimeSplit`] cuts columns into windows on both sides of a day.
 
 mod check;
+mod fetch;
 mod file;
+mod http;
 mod inputs;
 mod prices;
 mod simulate;
+mod sources;
 mod split;
 
 pub use check::Gaps;
+pub use fetch::{BitcoinFetch, fetch_bitcoin};
 pub use file::{bitcoin_prices, data_folder};
 pub use inputs::{
     bitcoin_inputs, calendar, days_since_halving, log_returns, moon_phase, trailing_volatility,
