@@ -217,6 +217,43 @@ fn a_larger_penalty_gives_smaller_forecasts() {
     assert!(spread(0.1) > spread(1.0) && spread(1.0) > spread(100.0) && spread(1e6) < 1e-6);
 }
 
+#[test]
+fn inputs_that_are_not_predicted_change_nothing_but_what_is_learnt_from_them() {
+    let series: Vec<f32> = (0..120).map(|i| wave(i) + i as f32 * 0.01).collect();
+    let all = Dataset::windows(&series, 5, 4, 3).unwrap();
+    let data = all.with_targets(2).unwrap();
+    let first = |values: Vec<f32>| -> Vec<f32> {
+        values.chunks(3).flat_map(|step| &step[..2]).copied().collect()
+    };
+    let smoothing = ExponentialSmoothing::fit(&all);
+    let (line, of_all) = (LeastSquares::fit(&data).unwrap(), LeastSquares::fit(&all).unwrap());
+    for (found, expected) in [
+        (repeat_last(&data), repeat_last(&all)),
+        (drift(&data), drift(&all)),
+        (seasonal_naive(&data, 3).unwrap(), seasonal_naive(&all, 3).unwrap()),
+        (smoothing.predict(&data).unwrap(), smoothing.predict(&all).unwrap()),
+    ] {
+        assert_eq!(found, first(expected));
+    }
+    let expected = first(of_all.predict(&all).unwrap());
+    for (found, expected) in line.predict(&data).unwrap().iter().zip(expected) {
+        assert!((found - expected).abs() < 1e-4);
+    }
+    assert!(line.predict(&all).unwrap_err().to_string().contains("is 3, but 2"));
+
+    let (prediction, of_all) = (drift(&data), drift(&all));
+    let expected = mse_by_feature(&of_all, &all).unwrap();
+    assert_eq!(mse_by_feature(&prediction, &data).unwrap(), expected[..2]);
+    assert_eq!(mse_of_feature(&prediction, &data, 1).unwrap(), expected[1]);
+    assert!(mse_of_feature(&prediction, &data, 2).is_err());
+    assert_eq!(mse_by_step(&prediction, &data).unwrap().len(), 4);
+    assert_eq!(mse_by_series(&prediction, &data).unwrap().len(), data.len());
+    // As if the third feature had never been there.
+    let two = Dataset::windows(&first(series), 5, 4, 2).unwrap();
+    let (found, expected) = (Scores::of(&prediction, &data), Scores::of(&prediction, &two));
+    assert_eq!(found.unwrap(), expected.unwrap());
+}
+
 proptest! {
     #[test]
     fn windows_follow_each_other(steps in 2..40_usize, p in 1..6_usize, f in 1..6_usize, d in 1..4_usize) {

@@ -14,7 +14,7 @@ use crate::error::{Error, Result, check_size};
 /// ```
 pub fn repeat_last(data: &Dataset) -> Vec<f32> {
     let d = data.features();
-    let one = |past: &[f32]| past[past.len() - d..].repeat(data.future_steps());
+    let one = |past: &[f32]| past[past.len() - d..][..data.targets()].repeat(data.future_steps());
     data.past().chunks(data.past_steps() * d).flat_map(one).collect()
 }
 
@@ -67,12 +67,10 @@ pub fn seasonal_naive(data: &Dataset, period: usize) -> Result<Vec<f32>> {
 /// A forecast, `(n, F, D)`, put together from `one` value: of a past `(P, D)`, the step of the
 /// future and the feature.
 fn forecast(data: &Dataset, one: impl Fn(&[f32], usize, usize) -> f32) -> Vec<f32> {
-    let d = data.features();
+    let ((past, future), k) = (data.sizes(), data.targets());
     let mut values = Vec::with_capacity(data.future().len());
-    for past in data.past().chunks(data.past_steps() * d) {
-        for i in 0..data.future_steps() * d {
-            values.push(one(past, i / d, i % d));
-        }
+    for past in data.past().chunks(past) {
+        values.extend((0..future).map(|i| one(past, i / k, i % k)));
     }
     values
 }
@@ -94,6 +92,8 @@ fn forecast(data: &Dataset, one: impl Fn(&[f32], usize, usize) -> f32) -> Vec<f3
 pub struct LeastSquares {
     /// (P·D + 1, F·D), the last row being the intercept
     weights: DMatrix<f64>,
+    features: usize,
+    /// F, D
     outputs: (usize, usize),
 }
 
@@ -151,7 +151,8 @@ impl LeastSquares {
         let v = &eigen.eigenvectors;
         let projected = v.tr_mul(&x.tr_mul(&y));
         let weights = v * DMatrix::from_diagonal(&inverse) * projected;
-        Ok(Self { weights, outputs: (train.future_steps(), train.features()) })
+        let outputs = (train.future_steps(), train.targets());
+        Ok(Self { weights, features: train.features(), outputs })
     }
 
     /// The prediction for every series of `data`, `(n, F, D)`.
@@ -159,10 +160,11 @@ impl LeastSquares {
     /// # Errors
     /// [`Error::Shape`] when `data` has other sizes than the data that was fitted.
     pub fn predict(&self, data: &Dataset) -> Result<Vec<f32>> {
-        let (steps, features) = self.outputs;
+        let (steps, targets) = self.outputs;
         check_size("the number of future steps", steps, data.future_steps())?;
-        check_size("the number of features", features, data.features())?;
-        let past = (self.weights.nrows() - 1) / features;
+        check_size("the number of features", self.features, data.features())?;
+        check_size("the number of features of the future", targets, data.targets())?;
+        let past = (self.weights.nrows() - 1) / self.features;
         check_size("the number of past steps", past, data.past_steps())?;
         let y = inputs(data) * &self.weights;
         Ok(y.transpose().iter().map(|&v| v as f32).collect())

@@ -75,18 +75,19 @@ impl ExponentialSmoothing {
     pub fn predict(&self, data: &Dataset) -> Result<Vec<f32>> {
         let d = data.features();
         check_size("the number of features", self.alpha.len(), d)?;
-        let size = data.past_steps() * d;
+        let (size, _) = data.sizes();
         let last: Vec<f32> = data
             .past()
             .chunks(size)
             .flat_map(|past| {
-                (0..d).map(|feature| {
+                (0..data.targets()).map(move |feature| {
                     let levels = levels(past, feature, d, self.alpha[feature]);
                     levels.fold(0.0, |_, level| level) as f32
                 })
             })
             .collect();
-        let repeated = last.chunks(d).flat_map(|levels| levels.repeat(data.future_steps()));
+        let repeated =
+            last.chunks(data.targets()).flat_map(|levels| levels.repeat(data.future_steps()));
         Ok(repeated.collect())
     }
 }

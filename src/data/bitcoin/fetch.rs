@@ -161,8 +161,8 @@ impl BitcoinFetch {
         for (name, base) in
             [("bitstamp", &self.bitstamp), ("coin_metrics", &self.coin_metrics), ("ecb", &self.ecb)]
         {
-            if !base.starts_with("https://") && !(base.starts_with("http://") && is_loopback(base))
-            {
+            let local = base.starts_with("http://") && is_loopback(base);
+            if !local && !base.starts_with("https://") {
                 return Err(Error::setting(name, base, "a URL that begins with https://"));
             }
         }
