@@ -24,7 +24,7 @@ fn settings(server: &Server, folder: &Path, world: &World) -> BitcoinFetch {
         first_day: first().to_string(),
         last_day: world.usd.keys().last().map(ToString::to_string),
         file: Some(folder.join("prices.csv")),
-        timeout: Duration::from_millis(500),
+        timeout: Duration::from_secs(2),
         attempts: 2,
         first_wait: Duration::from_millis(1),
         longest_wait: Duration::from_millis(20),

@@ -100,6 +100,10 @@ fn bad_rows_are_refused_with_line_and_value() {
             "2014-12-30,300,250\n2015-01-03,300,250\n",
             &["line 3", "the 3 days from 2014-12-31 to 2015-01-02 are missing"],
         ),
+        (
+            "1015-01-01,300,250\n2015-01-01,300,250\n",
+            &["line 3", "from 1015-01-02 to 2014-12-31 are missing"],
+        ),
         ("2015-01-01,300,300\n", &["line 2", "both 300"]),
     ] {
         let message = refused(rows);

@@ -68,7 +68,7 @@ fn serve(
             ("200 OK", String::new(), half, body.len())
         }
         Reply::Slow => {
-            thread::sleep(Duration::from_secs(5));
+            thread::sleep(Duration::from_secs(30));
             return None;
         }
     };
@@ -137,12 +137,13 @@ impl World {
         }
         if target.starts_with("/v4/timeseries/asset-metrics") {
             let half = query("token").is_empty();
-            let (start, end) = (day("start_time"), day("end_time"));
+            // The rate at 00:00 UTC, which is the close of the day before.
+            let (start, end) = (day("start_time") - Days::new(1), day("end_time") - Days::new(1));
             let middle = start + Days::new((end - start).num_days() as u64 / 2);
             let page = if half { start..=middle } else { middle + Days::new(1)..=end };
             let row = |(date, usd): (&NaiveDate, &f64)| {
-                let mut row =
-                    json!({"asset": "btc", "time": format!("{date}T00:00:00.000000000Z")});
+                let time = format!("{}T00:00:00.000000000Z", *date + Days::new(1));
+                let mut row = json!({"asset": "btc", "time": time});
                 row["ReferenceRateUSD"] = json!(usd.to_string());
                 if let Some(eur) = self.eur.get(date) {
                     row["ReferenceRateEUR"] = json!(eur.to_string());
@@ -152,6 +153,7 @@ impl World {
             let rows: Vec<_> = self.usd.range(page).map(row).collect();
             let mut answer = json!({"data": rows});
             if half {
+                let (start, end) = (query("start_time"), query("end_time"));
                 let query = format!("start_time={start}&end_time={end}&token=2");
                 answer["next_page_url"] =
                     json!(format!("{base}/v4/timeseries/asset-metrics?{query}"));

@@ -1,4 +1,4 @@
-use chrono::{Days, NaiveDate};
+use chrono::Days;
 
 use super::Day;
 
@@ -107,20 +107,18 @@ fn step(last: &Day, next: &Day, gaps: Gaps) -> Result<Vec<Day>, String> {
             next.date, last.date
         ));
     }
-    let missing: Vec<NaiveDate> =
-        last.date.iter_days().skip(1).take_while(|date| *date < next.date).collect();
+    let missing = (next.date - last.date).num_days() as usize - 1;
     let (allowed, advice) = match gaps {
         Gaps::Refuse => (0, "none may be missing, unless gaps are filled on request"),
         Gaps::FillForward { days } => (days, "that is more than may be filled"),
     };
-    if missing.len() > allowed {
-        let until = next.date - Days::new(1);
-        let first = missing[0];
-        let which = match missing.len() {
+    if missing > allowed {
+        let (first, until) = (last.date + Days::new(1), next.date - Days::new(1));
+        let which = match missing {
             1 => format!("the day {first} is missing"),
             n => format!("the {n} days from {first} to {until} are missing"),
         };
         return Err(format!("{which} before {}; {advice}", next.date));
     }
-    Ok(missing.into_iter().map(|date| Day { date, ..*last }).collect())
+    Ok(last.date.iter_days().skip(1).take(missing).map(|date| Day { date, ..*last }).collect())
 }

@@ -241,3 +241,42 @@ pub(super) fn write(frame: &DataFrame, path: &Path) -> Result<(), Problem> {
     }
     Ok(file.sync_all()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fetched_prices_are_preferred_and_tell_their_story() {
+        let folder = tempfile::tempdir().unwrap();
+        let simulated = folder.path().join(SIMULATED);
+        fs::write(&simulated, "date,usd,eur\n2015-01-01,300,250\n").unwrap();
+        let prices = prices_in(folder.path()).unwrap();
+        assert!(prices.is_simulated() && prices.to_string().starts_with("SIMULATED"), "{prices}");
+
+        let fetched = folder.path().join(FETCHED);
+        let content = "date,usd,eur\n2015-01-01,310,255\n";
+        fs::write(&fetched, content).unwrap();
+        let prices = prices_in(folder.path()).unwrap();
+        let text = prices.to_string();
+        assert!(!prices.is_simulated() && text.starts_with("real prices (data/btc"), "{text}");
+        assert!(text.contains("310 USD") && text.contains("warning: no sidecar"), "{text}");
+
+        let sha256 = super::super::fetch::sha256(content.as_bytes());
+        let told = format!(
+            r#"{{"source": "Bitstamp", "fetched": "then", "eur": "native", "sha256": "{sha256}"}}"#
+        );
+        fs::write(sidecar(&fetched), told).unwrap();
+        let text = prices_in(folder.path()).unwrap().to_string();
+        let story = "real prices from Bitstamp, fetched then, euros native (data/btc_usd_eur.csv)";
+        assert!(text.starts_with(story) && !text.contains("warning"), "{text}");
+
+        fs::write(&fetched, content.replace("310", "311")).unwrap();
+        let text = prices_in(folder.path()).unwrap().to_string();
+        assert!(text.contains("warning: the file has changed since it was fetched"), "{text}");
+
+        // A damaged file is not passed over for the simulated one.
+        fs::write(&fetched, "date,usd,eur\n").unwrap();
+        assert!(prices_in(folder.path()).is_err());
+    }
+}

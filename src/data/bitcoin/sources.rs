@@ -55,6 +55,10 @@ pub(super) fn bitstamp(
 
 /// Coin Metrics' reference rates of one bitcoin in dollars and in euros; days without a rate are left
 /// out.
+///
+/// A reference rate is that of its time, 00:00 UTC, while the time of a daily price such as PriceUSD
+/// is where its day begins (Coin Metrics, *Price*, on timestamp conventions). So the close of a day is
+/// the rate of the next.
 pub(super) fn coin_metrics(
     client: &mut Client,
     base: &str,
@@ -64,14 +68,14 @@ pub(super) fn coin_metrics(
     let mut url = format!(
         "{base}/v4/timeseries/asset-metrics?assets=btc&metrics=ReferenceRateUSD,ReferenceRateEUR\
          &frequency=1d&page_size=10000&start_time={}&end_time={}",
-        range.start(),
-        range.end()
+        *range.start() + Days::new(1),
+        *range.end() + Days::new(1)
     );
     for _ in 0..MOST_PAGES {
         let answer = json(&client.get(&url)?)?;
         for row in list(&answer["data"], "data")? {
             let time = row["time"].as_str().unwrap_or_default();
-            let date = time.get(..10).and_then(parse_date);
+            let date = time.get(..10).and_then(parse_date).and_then(|date| date.pred_opt());
             let date =
                 date.ok_or_else(|| format!("time is {}, and no date", short(&row["time"])))?;
             if !range.contains(&date) {
