@@ -34,6 +34,15 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A file of prices can not be read or used.
+    Prices {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, with the line and the value.
+        reason: String,
+    },
+    /// No source gave the prices.
+    Fetch(String),
     /// The file system refused.
     Io {
         /// The file or folder.
@@ -43,6 +52,8 @@ pub enum Error {
     },
     /// dfdx could not allocate or compute.
     Tensor(String),
+    /// polars refused.
+    Frame(String),
     /// A picture could not be drawn.
     Picture(String),
 }
@@ -61,6 +72,11 @@ impl Error {
 
     pub(crate) fn weights(path: &Path, reason: impl Into<String>) -> Self {
         Self::Weights { path: path.to_owned(), reason: reason.into() }
+    }
+
+    #[cfg(feature = "polars")]
+    pub(crate) fn prices(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Prices { path: path.to_owned(), reason: reason.into() }
     }
 
     pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
@@ -89,8 +105,13 @@ impl fmt::Display for Error {
             Self::Weights { path, reason } => {
                 write!(f, "the weights in {}: {reason}", path.display())
             }
+            Self::Prices { path, reason } => {
+                write!(f, "the prices in {}: {reason}", path.display())
+            }
+            Self::Fetch(reasons) => write!(f, "the prices could not be fetched: {reasons}"),
             Self::Io { path, source } => write!(f, "{}: {source}", path.display()),
             Self::Tensor(reason) => write!(f, "dfdx: {reason}"),
+            Self::Frame(reason) => write!(f, "polars: {reason}"),
             Self::Picture(reason) => write!(f, "the picture could not be drawn: {reason}"),
         }
     }
@@ -108,5 +129,12 @@ impl std::error::Error for Error {
 impl From<dfdx::tensor::CpuError> for Error {
     fn from(error: dfdx::tensor::CpuError) -> Self {
         Self::Tensor(error.to_string())
+    }
+}
+
+#[cfg(feature = "polars")]
+impl From<polars::error::PolarsError> for Error {
+    fn from(error: polars::error::PolarsError) -> Self {
+        Self::Frame(error.to_string())
     }
 }

@@ -48,6 +48,8 @@ pub mod train;
 pub use device::Device;
 pub use dfdx;
 pub use error::{Error, Result};
+#[cfg(feature = "polars")]
+pub use polars;
 
 use dfdx::tensor::{Cpu, NoneTape, Tensor};
 
@@ -59,14 +61,21 @@ pub type State<E = f32, D = Cpu, T = NoneTape> = Tensor<(usize, usize), E, D, T>
 
 /// Everything that a notebook needs, name by name.
 pub mod prelude {
+    #[cfg(feature = "polars")]
+    pub use crate::data::{
+        BitcoinFetch, Gaps, Prices, SimulatedBitcoin, TimeSplit, bitcoin_inputs, bitcoin_prices,
+        calendar, data_folder, days_since_halving, fetch_bitcoin, log_returns, moon_phase,
+        simulated_bitcoin, trailing_volatility,
+    };
     pub use crate::data::{
         Dataset, KnownSines, NoisyTwoSines, NoisyWaves, RandomSines, SetScaler, Sine, SineCosine,
         TwoSines, Window, WindowScaler, denoising_two_sines, known_sines, noisy_two_sines,
         noisy_waves, random_sines, sine_cosine, two_sines,
     };
     pub use crate::evaluate::{
-        Check, Fold, LeastSquares, RollingOrigin, Scores, correlation, linear_probe, mean_by_band,
-        mse, mse_by_feature, mse_by_series, mse_by_step, mse_of_feature, repeat_last,
+        Check, DieboldMariano, ExponentialSmoothing, Fold, LeastSquares, RollingOrigin, Scores,
+        correlation, drift, linear_probe, mean_by_band, mse, mse_by_feature, mse_by_series,
+        mse_by_step, mse_of_feature, repeat_last, seasonal_naive,
     };
     pub use crate::layers::{
         Attention, Cell, Dense, Gru, Initializer, Lstm, LstmState, Recurrent, SimpleRnn,

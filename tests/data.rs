@@ -295,3 +295,61 @@ fn the_task_of_a_denoiser_is_its_own_past() {
     assert_eq!(task.past(), noisy_two_sines(settings).unwrap().past());
     assert_eq!(task.future(), clean.past());
 }
+
+/// Series of three features that differ, P = 4, F = 3.
+fn three_features() -> Dataset {
+    let values: Vec<f32> =
+        (0..60).map(|i| ((i * i) as f32 * 0.37).sin() + i as f32 * 0.1).collect();
+    Dataset::windows(&values, 4, 3, 3).unwrap()
+}
+
+/// The first `targets` features of values `(.., 3)`.
+fn first_features(values: &[f32], targets: usize) -> Vec<f32> {
+    values.chunks(3).flat_map(|step| &step[..targets]).copied().collect()
+}
+
+#[test]
+fn targets_are_the_first_features_of_the_future() {
+    let all = three_features();
+    for targets in 1..=3 {
+        let data = all.with_targets(targets).unwrap();
+        assert_eq!((data.features(), data.targets(), data.len()), (3, targets, all.len()));
+        assert_eq!(data.past(), all.past());
+        assert_eq!(data.future(), first_features(all.future(), targets));
+        let (train, validation) = data.split(0.3).unwrap();
+        assert_eq!([train.future(), validation.future()].concat(), data.future());
+        assert_eq!(data.window(2).unwrap().future.len(), 3 * targets);
+        assert_eq!(data.batches(5, 1, 1).unwrap()[0].targets(), targets);
+        let tensor: Sequence = data.future_tensor(&Cpu::default());
+        assert_eq!(tensor.shape(), &(all.len(), 3, targets));
+        assert!(data.to_string().contains(&format!("future ({}, 3, {targets})", all.len())));
+    }
+    let two = all.with_targets(2).unwrap();
+    for targets in [0, 3] {
+        let message = two.with_targets(targets).unwrap_err().to_string();
+        assert!(message.contains(&format!("targets is {targets}, but it must be from 1 to 2")));
+    }
+}
+
+#[test]
+fn targets_are_scaled_like_their_features() {
+    let all = three_features();
+    let data = all.with_targets(2).unwrap();
+    let (_, expected) = WindowScaler::fit_transform(&all);
+    let (scaler, scaled) = WindowScaler::fit_transform(&data);
+    assert_eq!(scaled.past(), expected.past());
+    assert_eq!(scaled.future(), first_features(expected.future(), 2));
+    let of_set = SetScaler::fit(&data);
+    let expected = SetScaler::fit(&all).transform(&all).unwrap();
+    let set = of_set.transform(&data).unwrap();
+    assert_eq!(set.past(), expected.past());
+    assert_eq!(set.future(), first_features(expected.future(), 2));
+    for back in [scaler.unscale(scaled.future(), 3).unwrap(), of_set.unscale(set.future()).unwrap()]
+    {
+        assert_eq!(back.len(), data.future().len());
+        for (b, v) in back.iter().zip(data.future()) {
+            assert!((b - v).abs() < 1e-5);
+        }
+    }
+    assert!(scaler.unscale(all.future(), 3).is_err());
+}

@@ -107,6 +107,153 @@ fn bands_have_the_means_of_their_points() {
     assert!(mean_by_band(&[], &[], 2).is_err());
 }
 
+fn golden() -> (serde_json::Value, Dataset) {
+    let golden: serde_json::Value =
+        serde_json::from_str(include_str!("golden/baselines.json")).unwrap();
+    let f32s = |name: &str| numbers(&golden[name]).iter().map(|&v| v as f32).collect();
+    let sizes: Vec<usize> = numbers(&golden["sizes"]).iter().map(|&v| v as usize).collect();
+    let data = Dataset::new(f32s("past"), f32s("future"), sizes[0], sizes[1], sizes[2]).unwrap();
+    (golden, data)
+}
+
+fn numbers(value: &serde_json::Value) -> Vec<f64> {
+    value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+}
+
+/// Against numpy and statsmodels, `tests/golden/baselines.py`.
+#[test]
+fn baselines_have_the_values_of_other_programs() {
+    let (golden, data) = golden();
+    let season = golden["season"].as_u64().unwrap() as usize;
+    let smoothing = ExponentialSmoothing::new(numbers(&golden["alpha"])).unwrap();
+    let ridge = LeastSquares::fit_ridge(&data, golden["penalty"].as_f64().unwrap()).unwrap();
+    for (name, found) in [
+        ("drift", drift(&data)),
+        ("seasonal_naive", seasonal_naive(&data, season).unwrap()),
+        ("smoothing", smoothing.predict(&data).unwrap()),
+        ("ridge", ridge.predict(&data).unwrap()),
+    ] {
+        let expected = numbers(&golden[name]);
+        assert_eq!(found.len(), expected.len());
+        for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
+            let error = (f64::from(*found) - expected).abs();
+            assert!(error < 2e-6 * expected.abs().max(1.0), "{name} {i}: {found} not {expected}");
+        }
+    }
+    assert_eq!(ExponentialSmoothing::fit(&data).alpha(), numbers(&golden["chosen_alpha"]));
+}
+
+/// Against a regression on a constant with HAC errors in statsmodels, `tests/golden/baselines.py`.
+#[test]
+fn the_diebold_mariano_test_has_the_values_of_other_programs() {
+    for case in golden().0["diebold_mariano"].as_array().unwrap() {
+        let (first, second) = (numbers(&case["first"]), numbers(&case["second"]));
+        let horizon = case["horizon"].as_u64().unwrap() as usize;
+        let test = DieboldMariano::test(&first, &second, horizon).unwrap();
+        for (name, found) in [
+            ("mean_difference", test.mean_difference),
+            ("statistic", test.statistic),
+            ("p_value", test.p_value),
+        ] {
+            let expected = case[name].as_f64().unwrap();
+            assert!((found - expected).abs() < 1e-9, "{name}: {found} not {expected}");
+        }
+        let other = DieboldMariano::test(&second, &first, horizon).unwrap();
+        assert_eq!((other.statistic, other.p_value), (-test.statistic, test.p_value));
+    }
+}
+
+#[test]
+fn baselines_coincide_with_the_naive_forecast_where_they_should() {
+    let (_, data) = golden();
+    assert_eq!(seasonal_naive(&data, 1).unwrap(), repeat_last(&data));
+    let smoothing = ExponentialSmoothing::new(vec![1.0; 2]).unwrap();
+    assert_eq!(smoothing.predict(&data).unwrap(), repeat_last(&data));
+    let one_step = Dataset::new(vec![3.0, 4.0], vec![0.0; 4], 1, 2, 2).unwrap();
+    assert_eq!(drift(&one_step), [3.0, 4.0, 3.0, 4.0]);
+    // Nothing to choose from: the last value is as good as any mean.
+    let constant = Dataset::new(vec![2.0; 6], vec![2.0; 2], 3, 1, 1).unwrap();
+    assert_eq!(ExponentialSmoothing::fit(&constant).alpha(), [1.0]);
+}
+
+#[test]
+fn impossible_settings_of_baselines_are_refused() {
+    let (_, data) = golden();
+    for period in [0, 8] {
+        let message = seasonal_naive(&data, period).unwrap_err().to_string();
+        assert!(message.contains(&format!("period is {period}")) && message.contains("1 to 7"));
+    }
+    for alpha in [0.0, 1.5, f64::NAN] {
+        let message = ExponentialSmoothing::new(vec![0.5, alpha]).unwrap_err().to_string();
+        assert!(message.contains(&format!("alpha is {alpha}")), "{message}");
+    }
+    assert!(ExponentialSmoothing::new(vec![]).is_err());
+    let one = ExponentialSmoothing::new(vec![0.5]).unwrap();
+    assert!(one.predict(&data).unwrap_err().to_string().contains("is 2, but 1"));
+    for penalty in [-1.0, f64::NAN, f64::INFINITY] {
+        let message = LeastSquares::fit_ridge(&data, penalty).unwrap_err().to_string();
+        assert!(message.contains(&format!("penalty is {penalty}")), "{message}");
+    }
+    let message = |a: &[f64], b: &[f64], h| DieboldMariano::test(a, b, h).unwrap_err().to_string();
+    assert!(message(&[1.0; 4], &[1.0; 3], 1).contains("is 3, but 4"));
+    assert!(message(&[1.0; 9], &[2.0; 9], 5).contains("horizon is 5"));
+    assert!(message(&[1.0; 9], &[2.0; 9], 0).contains("from 1 to 4"));
+    assert!(message(&[], &[], 1).contains("horizon is 1"));
+    assert!(message(&[0.1; 9], &[0.3; 9], 2).contains("same amount"));
+    assert!(message(&[1.0, f64::NAN], &[1.0, 2.0], 1).contains("NaN"));
+}
+
+#[test]
+fn a_larger_penalty_gives_smaller_forecasts() {
+    let (_, data) = golden();
+    let (_, centred) = WindowScaler::fit_transform(&data);
+    let spread = |penalty: f64| {
+        let line = LeastSquares::fit_ridge(&centred, penalty).unwrap();
+        let y = line.predict(&centred).unwrap();
+        let first: Vec<f64> = y.iter().step_by(10).map(|&v| f64::from(v)).collect();
+        let mean = first.iter().sum::<f64>() / first.len() as f64;
+        first.iter().map(|v| (v - mean).powi(2)).sum::<f64>()
+    };
+    assert!(spread(0.1) > spread(1.0) && spread(1.0) > spread(100.0) && spread(1e6) < 1e-6);
+}
+
+#[test]
+fn inputs_that_are_not_predicted_change_nothing_but_what_is_learnt_from_them() {
+    let series: Vec<f32> = (0..120).map(|i| wave(i) + i as f32 * 0.01).collect();
+    let all = Dataset::windows(&series, 5, 4, 3).unwrap();
+    let data = all.with_targets(2).unwrap();
+    let first = |values: Vec<f32>| -> Vec<f32> {
+        values.chunks(3).flat_map(|step| &step[..2]).copied().collect()
+    };
+    let smoothing = ExponentialSmoothing::fit(&all);
+    let (line, of_all) = (LeastSquares::fit(&data).unwrap(), LeastSquares::fit(&all).unwrap());
+    for (found, expected) in [
+        (repeat_last(&data), repeat_last(&all)),
+        (drift(&data), drift(&all)),
+        (seasonal_naive(&data, 3).unwrap(), seasonal_naive(&all, 3).unwrap()),
+        (smoothing.predict(&data).unwrap(), smoothing.predict(&all).unwrap()),
+    ] {
+        assert_eq!(found, first(expected));
+    }
+    let expected = first(of_all.predict(&all).unwrap());
+    for (found, expected) in line.predict(&data).unwrap().iter().zip(expected) {
+        assert!((found - expected).abs() < 1e-4);
+    }
+    assert!(line.predict(&all).unwrap_err().to_string().contains("is 3, but 2"));
+
+    let (prediction, of_all) = (drift(&data), drift(&all));
+    let expected = mse_by_feature(&of_all, &all).unwrap();
+    assert_eq!(mse_by_feature(&prediction, &data).unwrap(), expected[..2]);
+    assert_eq!(mse_of_feature(&prediction, &data, 1).unwrap(), expected[1]);
+    assert!(mse_of_feature(&prediction, &data, 2).is_err());
+    assert_eq!(mse_by_step(&prediction, &data).unwrap().len(), 4);
+    assert_eq!(mse_by_series(&prediction, &data).unwrap().len(), data.len());
+    // As if the third feature had never been there.
+    let two = Dataset::windows(&first(series), 5, 4, 2).unwrap();
+    let (found, expected) = (Scores::of(&prediction, &data), Scores::of(&prediction, &two));
+    assert_eq!(found.unwrap(), expected.unwrap());
+}
+
 proptest! {
     #[test]
     fn windows_follow_each_other(steps in 2..40_usize, p in 1..6_usize, f in 1..6_usize, d in 1..4_usize) {

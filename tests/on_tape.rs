@@ -74,6 +74,33 @@ fn a_forecast_at_every_step_ends_with_the_future() {
     assert!(reached < 0.7 * naive, "{reached}, and repeating the last value {naive}");
 }
 
+/// A network that knows the truth: its loss is 0 when it is compared with the right steps.
+#[test]
+fn at_every_step_the_targets_alone_are_asked_for() {
+    let series: Vec<f32> = (0..27).map(|i| (i * i % 17) as f32).collect(); // 9 steps of 3 features
+    let data = Dataset::windows(&series, 6, 3, 3).unwrap().with_targets(2).unwrap();
+    let (steps, dev) = (6, Cpu::default());
+    let next = |step: usize| (step + 1..step + 4).flat_map(|next| &series[next * 3..][..2]);
+    let truth: Vec<f32> = (0..steps).flat_map(next).copied().collect();
+    let mut model = dense(3, 6);
+    let hyperparameters = Hyperparameters { epochs: 1, ..hyperparameters() };
+    let forward = |dense: &Dense, past: Traced| {
+        let truth = dev.tensor_from_vec(truth.clone(), (1, steps, 6));
+        Ok(dense.forward(past)? * 0.0 + truth)
+    };
+    let history = fit_at_every_step(&mut model, &data, &data, &hyperparameters, forward).unwrap();
+    assert_eq!((history.last().loss, history.last().validation_mse_all), (0.0, 0.0));
+    let message = fit_at_every_step(
+        &mut model,
+        &data,
+        &data.with_targets(1).unwrap(),
+        &hyperparameters,
+        forward,
+    );
+    let message = message.unwrap_err().to_string();
+    assert!(message.contains("future's features of the validation part is 1, but 2"), "{message}");
+}
+
 #[test]
 fn every_setting_of_the_steps_is_heard() {
     let (train, validation) = waves(200, 20, 3);

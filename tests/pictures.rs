@@ -81,6 +81,15 @@ fn the_axis_of_losses_has_numbers_on_any_range() {
 }
 
 #[test]
+fn only_what_is_predicted_is_drawn() {
+    let data = sine_cosine(SineCosine { series: 3, ..Default::default() }).unwrap();
+    let sine = data.with_targets(1).unwrap();
+    let picture = plot::predictions(&sine, &repeat_last(&sine), 2).unwrap();
+    check(&picture, &["past", "prediction", "series 1"]);
+    assert!(!picture.svg().contains("feature"));
+}
+
+#[test]
 fn a_picture_is_saved_by_its_ending() {
     let folder = tempfile::tempdir().unwrap();
     let picture = plot::examples(&sine_cosine(SineCosine::default()).unwrap(), 1).unwrap();

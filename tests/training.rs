@@ -250,3 +250,27 @@ fn a_diverging_training_leaves_the_model_as_it_was() {
     assert!(message.contains("diverged"), "{message}");
     assert_eq!(weights(&model), before);
 }
+
+/// The model reads sine and cosine and predicts the sine alone.
+#[test]
+fn features_that_are_only_inputs_are_learnt_from() {
+    let (train, validation) = scaled();
+    let part = |data: &Dataset| data.with_targets(1).unwrap();
+    let hyperparameters = Hyperparameters::default();
+    let dev = Cpu::default();
+    let mut init = Initializer::new(42);
+    let encoder = Gru::new(2, &[12, 12], &mut init, &dev).unwrap();
+    let decoder = Gru::new(12, &[12, 12], &mut init, &dev).unwrap();
+    let dense = Dense::new(12, 1, &mut init, &dev).unwrap();
+    let mut model = Seq2Seq::new(encoder, decoder, dense, DecoderInput::RepeatLast).unwrap();
+    let message = fit(&mut model, &train, &validation, &hyperparameters).unwrap_err().to_string();
+    assert!(message.contains("dense layer") && message.contains("is 1, but 2"), "{message}");
+
+    let (train, validation) = (part(&train), part(&validation));
+    let history = fit(&mut model, &train, &validation, &hyperparameters).unwrap();
+    let reached = mse(&model.predict(&validation).unwrap(), &validation).unwrap();
+    assert_eq!(history.last().validation_mse, reached);
+    assert_eq!(history.last().validation_mse_all, reached);
+    let naive = mse(&repeat_last(&validation), &validation).unwrap();
+    assert!(reached < 0.05 * naive, "{reached}, and repeating the last value {naive}");
+}

@@ -9,7 +9,9 @@ use crate::error::{Error, Result, check_size};
 
 /// Pairs of a known past `(n, P, D)` and the future `(n, F, D)` that follows it.
 ///
-/// Values are held batch-first, in row-major order. P and F need not be equal.
+/// Values are held batch-first, in row-major order. P and F need not be equal. Where the future has
+/// fewer features than the past ([`Dataset::with_targets`]), D stands for that number wherever the
+/// future or a prediction of it is meant.
 ///
 /// ```
 /// use seq2seq::prelude::*;
@@ -28,6 +30,8 @@ pub struct Dataset {
     past_steps: usize,
     future_steps: usize,
     features: usize,
+    /// Features of the future: the first ones of the past.
+    targets: usize,
 }
 
 /// One series: its past `(P, D)` and its future `(F, D)`, row-major.
@@ -91,7 +95,34 @@ impl Dataset {
                 )));
             }
         }
-        Ok(Self { past, future, past_steps, future_steps, features })
+        Ok(Self { past, future, past_steps, future_steps, features, targets: features })
+    }
+
+    /// The same windows, of whose future only the first `targets` features have to be predicted:
+    /// `(n, F, targets)`. The other features of the past are inputs alone.
+    ///
+    /// ```
+    /// use seq2seq::prelude::*;
+    ///
+    /// // A price, and the month as an input.
+    /// let series = [100.0, 1.0, 101.0, 2.0, 102.0, 3.0];
+    /// let data = Dataset::windows(&series, 2, 1, 2)?.with_targets(1)?;
+    /// assert_eq!(data.past(), [100.0, 1.0, 101.0, 2.0]);
+    /// assert_eq!(data.future(), [102.0]);
+    /// assert_eq!((data.features(), data.targets()), (2, 1));
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when `targets` is 0 or above the number of features of the future.
+    pub fn with_targets(&self, targets: usize) -> Result<Dataset> {
+        if !(1..=self.targets).contains(&targets) {
+            let allowed = format!("from 1 to {}, the features of the future", self.targets);
+            return Err(Error::setting("targets", targets, allowed));
+        }
+        let future = self.future.chunks(self.targets).flat_map(|step| &step[..targets]);
+        let (past, future) = (self.past.clone(), future.copied().collect());
+        Ok(Self { past, future, targets, ..*self })
     }
 
     /// Cuts one long series, `(T, D)`, into all of its windows, one from each step on: T − P − F + 1
@@ -157,6 +188,12 @@ impl Dataset {
     /// Number of features, D.
     pub fn features(&self) -> usize {
         self.features
+    }
+
+    /// Number of features of the future, which a model has to predict: D, unless it was lowered by
+    /// [`Dataset::with_targets`].
+    pub fn targets(&self) -> usize {
+        self.targets
     }
 
     /// All past values, `(n, P, D)`.
@@ -268,7 +305,7 @@ impl Dataset {
         D: TensorFromVec<E>,
     {
         let values = self.future.iter().map(|&v| v.into()).collect();
-        device.tensor_from_vec(values, (self.len(), self.future_steps, self.features))
+        device.tensor_from_vec(values, (self.len(), self.future_steps, self.targets))
     }
 
     /// The same windows with other values.
@@ -279,15 +316,19 @@ impl Dataset {
 
     /// Values in the past and in the future of one series.
     pub(crate) fn sizes(&self) -> (usize, usize) {
-        (self.past_steps * self.features, self.future_steps * self.features)
+        (self.past_steps * self.features, self.future_steps * self.targets)
     }
 }
 
 impl fmt::Display for Dataset {
     /// The shapes, with the names of their axes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (n, d) = (self.len(), self.features);
-        writeln!(f, "past   ({n}, {}, {d})  (series, past steps, features)", self.past_steps)?;
-        write!(f, "future ({n}, {}, {d})  (series, future steps, features)", self.future_steps)
+        let (n, p, future_steps) = (self.len(), self.past_steps, self.future_steps);
+        writeln!(f, "past   ({n}, {p}, {})  (series, past steps, features)", self.features)?;
+        write!(
+            f,
+            "future ({n}, {future_steps}, {})  (series, future steps, features)",
+            self.targets
+        )
     }
 }

@@ -30,17 +30,18 @@ pub struct WindowScaler {
     /// (n, D)
     scale: Vec<f32>,
     features: usize,
+    targets: usize,
 }
 
 impl WindowScaler {
     /// Measures each window of `data`, and scales past and future by it.
     pub fn fit_transform(data: &Dataset) -> (Self, Dataset) {
         let scaler = Self::fit(data);
-        let scaled = |values: &[f32], steps: usize| {
-            scaler.map(values, steps, |x, shift, scale| (x - shift) / scale)
+        let scaled = |values: &[f32], (steps, width): (usize, usize)| {
+            scaler.map(values, steps, width, |x, shift, scale| (x - shift) / scale)
         };
-        let past = scaled(data.past(), data.past_steps());
-        let future = scaled(data.future(), data.future_steps());
+        let past = scaled(data.past(), (data.past_steps(), data.features()));
+        let future = scaled(data.future(), (data.future_steps(), data.targets()));
         let scaled = data.with_values(past, future);
         (scaler, scaled)
     }
@@ -52,10 +53,10 @@ impl WindowScaler {
     pub fn unscale(&self, values: &[f32], steps: usize) -> Result<Vec<f32>> {
         check_size(
             format!("the number of values (n x steps x D, steps = {steps})"),
-            self.shift.len() * steps,
+            self.shift.len() / self.features * self.targets * steps,
             values.len(),
         )?;
-        Ok(self.map(values, steps, |y, shift, scale| y * scale + shift))
+        Ok(self.map(values, steps, self.targets, |y, shift, scale| y * scale + shift))
     }
 
     fn fit(data: &Dataset) -> Self {
@@ -64,6 +65,7 @@ impl WindowScaler {
             shift: Vec::with_capacity(data.len() * features),
             scale: Vec::with_capacity(data.len() * features),
             features,
+            targets: data.targets(),
         };
         for window in data.past().chunks(steps * features) {
             for feature in 0..features {
@@ -75,10 +77,16 @@ impl WindowScaler {
         scaler
     }
 
-    fn map(&self, values: &[f32], steps: usize, f: impl Fn(f32, f32, f32) -> f32) -> Vec<f32> {
-        let d = self.features;
+    /// Of `(n, steps, width)`, whose features are the first `width` ones.
+    fn map(
+        &self,
+        values: &[f32],
+        steps: usize,
+        width: usize,
+        f: impl Fn(f32, f32, f32) -> f32,
+    ) -> Vec<f32> {
         let one = |(i, &value): (usize, &f32)| {
-            let parameter = i / (steps * d) * d + i % d;
+            let parameter = i / (steps * width) * self.features + i % width;
             f(value, self.shift[parameter], self.scale[parameter])
         };
         values.iter().enumerate().map(one).collect()
@@ -106,6 +114,7 @@ pub struct SetScaler {
     shift: Vec<f32>,
     /// (D,)
     scale: Vec<f32>,
+    targets: usize,
 }
 
 /// Added to the deviation of a whole set, as in the source.
@@ -120,7 +129,7 @@ impl SetScaler {
                 (mean as f32, DEVIATIONS * (deviation as f32 + SET_EPSILON))
             })
             .unzip();
-        Self { shift, scale }
+        Self { shift, scale, targets: train.targets() }
     }
 
     /// Scales past and future.
@@ -129,8 +138,11 @@ impl SetScaler {
     /// [`Error::Shape`](crate::Error::Shape) when `data` has another number of features.
     pub fn transform(&self, data: &Dataset) -> Result<Dataset> {
         check_size("the number of features", self.shift.len(), data.features())?;
-        let scaled = |values: &[f32]| self.map(values, |x, shift, scale| (x - shift) / scale);
-        Ok(data.with_values(scaled(data.past()), scaled(data.future())))
+        let scaled = |values: &[f32], width: usize| {
+            self.map(values, width, |x, shift, scale| (x - shift) / scale)
+        };
+        let past = scaled(data.past(), data.features());
+        Ok(data.with_values(past, scaled(data.future(), data.targets())))
     }
 
     /// The inverse, for values `(n, steps, D)` such as a prediction.
@@ -138,13 +150,14 @@ impl SetScaler {
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) when the number of values is not a multiple of D.
     pub fn unscale(&self, values: &[f32]) -> Result<Vec<f32>> {
-        let whole = values.len() / self.shift.len() * self.shift.len();
+        let whole = values.len() / self.targets * self.targets;
         check_size("the number of values (a multiple of the features)", whole, values.len())?;
-        Ok(self.map(values, |y, shift, scale| y * scale + shift))
+        Ok(self.map(values, self.targets, |y, shift, scale| y * scale + shift))
     }
 
-    fn map(&self, values: &[f32], f: impl Fn(f32, f32, f32) -> f32) -> Vec<f32> {
-        let parameters = self.shift.iter().zip(&self.scale).cycle();
+    /// Of `(.., width)`, whose features are the first `width` ones.
+    fn map(&self, values: &[f32], width: usize, f: impl Fn(f32, f32, f32) -> f32) -> Vec<f32> {
+        let parameters = self.shift.iter().zip(&self.scale).take(width).cycle();
         values.iter().zip(parameters).map(|(&v, (&shift, &scale))| f(v, shift, scale)).collect()
     }
 }

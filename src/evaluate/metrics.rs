@@ -24,7 +24,7 @@ pub fn mse(prediction: &[f32], data: &Dataset) -> Result<f64> {
 /// # Errors
 /// [`Error::Shape`] as for [`mse`], [`Error::Setting`] when there is no such feature.
 pub fn mse_of_feature(prediction: &[f32], data: &Dataset, feature: usize) -> Result<f64> {
-    let features = data.features();
+    let features = data.targets();
     if feature >= features {
         let allowed = format!("below {features}, the number of features");
         return Err(Error::setting("feature", feature, allowed));
@@ -37,7 +37,7 @@ pub fn mse_of_feature(prediction: &[f32], data: &Dataset, feature: usize) -> Res
 /// # Errors
 /// [`Error::Shape`] as for [`mse`].
 pub fn mse_by_step(prediction: &[f32], data: &Dataset) -> Result<Vec<f64>> {
-    let (steps, features) = (data.future_steps(), data.features());
+    let (steps, features) = (data.future_steps(), data.targets());
     by_group(prediction, data, steps, |i| i / features % steps)
 }
 
@@ -46,7 +46,7 @@ pub fn mse_by_step(prediction: &[f32], data: &Dataset) -> Result<Vec<f64>> {
 /// # Errors
 /// [`Error::Shape`] as for [`mse`].
 pub fn mse_by_feature(prediction: &[f32], data: &Dataset) -> Result<Vec<f64>> {
-    let features = data.features();
+    let features = data.targets();
     by_group(prediction, data, features, |i| i % features)
 }
 
@@ -108,9 +108,11 @@ impl Scores {
             0.0 => 0.0,
             size => 2.0 * (p - y).abs() / size,
         }));
-        let features = data.features();
+        let (features, targets) = (data.features(), data.targets());
         let moves = data.past().chunks(data.past_steps() * features).flat_map(|past| {
-            past.iter().zip(&past[features..]).map(|(a, b)| (f64::from(*b) - f64::from(*a)).abs())
+            let next = past[features..].iter();
+            let moves = past.iter().zip(next).map(|(a, b)| (f64::from(*b) - f64::from(*a)).abs());
+            moves.enumerate().filter(move |(i, _)| i % features < targets).map(|(_, size)| size)
         });
         Ok(Self { mse, rmse: mse.sqrt(), mae, smape, mase: mae / mean(moves) })
     }

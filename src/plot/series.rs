@@ -15,7 +15,8 @@ const COLUMNS: usize = 2;
 /// Size of a panel in pixels.
 const PANEL: (u32, u32) = (460, 240);
 
-/// The first `count` series of `data`: past and future, all features.
+/// The first `count` series of `data`: past and future, all features
+/// that have to be predicted.
 ///
 /// # Errors
 /// [`Error::Setting`] when `count` is 0 or there are fewer series, [`Error::Picture`] when drawing
@@ -25,7 +26,7 @@ pub fn examples(data: &Dataset, count: usize) -> Result<Picture> {
 }
 
 /// The first `count` series of `data` with the `prediction`, `(n, F, D)`, of them all: the past,
-/// the true future and the predicted one, all features.
+/// the true future and the predicted one, all features that are predicted.
 ///
 /// # Errors
 /// [`Error::Setting`] when `count` is 0 or there are fewer series, [`Error::Shape`] when
@@ -41,13 +42,18 @@ fn draw(title: &str, data: &Dataset, prediction: Option<&[f32]>, count: usize) -
         let allowed = format!("from 1 to {}, the number of series", data.len());
         return Err(Error::setting("count", count, allowed));
     }
-    let windows = (0..count).map(|i| data.window(i)).collect::<Result<_>>()?;
-    let horizon = data.future_steps() * data.features();
+    let (features, targets) = (data.features(), data.targets());
+    let predicted = |Window { past, future }| {
+        let past = past.chunks(features).flat_map(|step| &step[..targets]).copied().collect();
+        Window { past, future }
+    };
+    let windows = (0..count).map(|i| data.window(i).map(predicted)).collect::<Result<_>>()?;
+    let (_, horizon) = data.sizes();
     let drawing = Series {
         title,
         windows,
         predictions: prediction.map(|p| p.chunks(horizon).take(count).collect()),
-        features: data.features(),
+        features: targets,
     };
     let columns = count.min(COLUMNS) as u32;
     let rows = count.div_ceil(COLUMNS) as u32;

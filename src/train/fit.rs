@@ -118,7 +118,7 @@ fn check(
             features,
         )?;
         let what = "the number of outputs of the model's dense layer";
-        check_size(what, features, model.dense().outputs())?;
+        check_size(what, data.targets(), model.dense().outputs())?;
     }
     Ok(())
 }

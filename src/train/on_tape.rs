@@ -187,12 +187,13 @@ impl Target {
             Self::Future => data.future_tensor(&dev),
             Self::EveryStep => {
                 let (past, future) = data.sizes();
-                let (n, d) = (data.len(), data.features());
+                let (n, d, k) = (data.len(), data.features(), data.targets());
                 let mut values = Vec::with_capacity(n * data.past_steps() * future);
                 for i in 0..n {
-                    let known = &data.past()[i * past..][..past];
-                    let series = [known, &data.future()[i * future..][..future]].concat();
-                    series.windows(future).step_by(d).skip(1).for_each(|next| values.extend(next));
+                    let known = data.past()[i * past..][..past].chunks(d).flat_map(|x| &x[..k]);
+                    let series = known.chain(&data.future()[i * future..][..future]);
+                    let series: Vec<f32> = series.copied().collect();
+                    series.windows(future).step_by(k).skip(1).for_each(|next| values.extend(next));
                 }
                 dev.tensor_from_vec(values, (n, data.past_steps(), future))
             }
@@ -216,6 +217,7 @@ fn run(
             validation.future_steps(),
         ),
         ("the features of the validation part", train.features(), validation.features()),
+        ("the future's features of the validation part", train.targets(), validation.targets()),
     ] {
         check_size(what, expected, found)?;
     }
@@ -271,7 +273,7 @@ fn predict(forward: &dyn Fn(Traced) -> Result<Traced>, data: &Dataset) -> Result
         let (batch, steps, features) = *prediction.shape();
         check_size("the batch axis of the prediction", part.len(), batch)?;
         let values = values(&prediction);
-        if (steps, features) == (data.future_steps(), data.features()) {
+        if (steps, features) == (data.future_steps(), data.targets()) {
             all.extend(values);
         } else {
             check_size("the features axis of a prediction at every step (F x D)", size, features)?;

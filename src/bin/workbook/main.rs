@@ -4,6 +4,7 @@
 //! starts: the one that runs the cells (see [`evcxr::runtime_hook`]) is this program again.
 
 mod exercises;
+mod fetch;
 mod kernel;
 mod lab;
 mod project;
@@ -49,6 +50,8 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Fetch real prices of bitcoin for exercise 4 into data/, which git ignores.
+    FetchBtc,
     /// What Jupyter starts for each open notebook.
     #[command(hide = true)]
     Kernel {
@@ -84,6 +87,7 @@ fn perform() -> Result<()> {
         Task::Run(options) => run::run(&project, &options),
         Task::Test => tests::run(&project),
         Task::Exercises { check } => exercises::run(&project, check),
+        Task::FetchBtc => fetch::run(&project),
         Task::Kernel { connection_file } => kernel::start(&project, &connection_file),
         Task::Warm => seed::warm(),
     }

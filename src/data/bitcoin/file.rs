@@ -1,0 +1,282 @@
+use polars::prelude::*;
+use std::fs::{self, File};
+use std::io::{self, Cursor};
+use std::path::{Path, PathBuf};
+
+use super::prices::{Origin, Prices, rows};
+use super::{Day, parse_date};
+use crate::error::{Error, Result};
+
+const FETCHED: &str = "btc_usd_eur.csv";
+const SIMULATED: &str = "simulated_btc_usd_eur.csv";
+
+/// The folder `data/` of this project: above the current folder, where a notebook runs, or else
+/// where the crate was built.
+///
+/// # Errors
+/// [`Error::Data`] when there is none that holds the simulated prices.
+pub fn data_folder() -> Result<PathBuf> {
+    let here = std::env::current_dir().unwrap_or_default();
+    here.ancestors()
+        .chain([Path::new(env!("CARGO_MANIFEST_DIR"))])
+        .map(|folder| folder.join("data"))
+        .find(|folder| folder.join(SIMULATED).is_file())
+        .ok_or_else(|| {
+            let here = here.display();
+            Error::Data(format!("there is no data/{SIMULATED} in {here} or a folder above it"))
+        })
+}
+
+/// The prices that a notebook works on: the real ones in `data/btc_usd_eur.csv` where they have been
+/// fetched, and otherwise the simulated ones that ship. Printed, they say which.
+///
+/// ```
+/// use seq2seq::prelude::*;
+///
+/// let prices: Prices = bitcoin_prices()?;
+/// println!("{prices}");
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// # Errors
+/// As [`data_folder`] and [`Prices::load`].
+pub fn bitcoin_prices() -> Result<Prices> {
+    prices_in(&data_folder()?)
+}
+
+/// [`bitcoin_prices`] from a given folder.
+fn prices_in(folder: &Path) -> Result<Prices> {
+    let simulated = !folder.join(FETCHED).exists();
+    let path = folder.join(if simulated { SIMULATED } else { FETCHED });
+    let mut prices = Prices::load(&path)?;
+    let text = if simulated {
+        format!(
+            "SIMULATED prices, not real ones (data/{SIMULATED}); `cargo workbook fetch-btc` brings \
+             the real ones"
+        )
+    } else {
+        let (story, warning) = story(&path);
+        prices.warnings.extend(warning);
+        format!("real prices{story} (data/{FETCHED})")
+    };
+    prices.origin = Some(Origin { text, simulated });
+    Ok(prices)
+}
+
+/// Where fetched prices go.
+pub(super) fn fetched_path() -> Result<PathBuf> {
+    Ok(data_folder()?.join(FETCHED))
+}
+
+/// Where the story of a file of prices is told.
+pub(super) fn sidecar(path: &Path) -> PathBuf {
+    path.with_extension("json")
+}
+
+/// What the sidecar tells of a file, and a warning when there is none for it.
+fn story(path: &Path) -> (String, Option<String>) {
+    let told: Option<serde_json::Value> =
+        fs::read(sidecar(path)).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let Some(told) = told else {
+        return (String::new(), Some("no sidecar tells where these prices come from".into()));
+    };
+    let text = |name: &str| told[name].as_str().unwrap_or("unknown").to_owned();
+    let content = fs::read(path).unwrap_or_default();
+    let warning = (text("sha256") != super::fetch::sha256(&content))
+        .then(|| "the file has changed since it was fetched: its SHA-256 is another".into());
+    let [source, fetched, eur] = ["source", "fetched", "eur"].map(text);
+    (format!(" from {source}, fetched {fetched}, euros {eur}"), warning)
+}
+
+/// Why a file can not be used.
+pub(super) enum Problem {
+    Io(io::Error),
+    Content(String),
+}
+
+impl Problem {
+    pub(super) fn at(self, path: &Path) -> Error {
+        match self {
+            Self::Io(source) => Error::io(path, source),
+            Self::Content(reason) => Error::prices(path, reason),
+        }
+    }
+}
+
+impl From<io::Error> for Problem {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<String> for Problem {
+    fn from(reason: String) -> Self {
+        Self::Content(reason)
+    }
+}
+
+impl From<PolarsError> for Problem {
+    fn from(error: PolarsError) -> Self {
+        Self::Content(format!("polars: {error}"))
+    }
+}
+
+/// How the reader of a file counts its rows.
+pub(super) enum Place {
+    /// From 1, with the header.
+    Line,
+    /// From 1, without.
+    Row,
+}
+
+impl Place {
+    pub(super) fn of(&self, row: usize) -> String {
+        match self {
+            Self::Line => format!("line {}", row + 2),
+            Self::Row => format!("row {}", row + 1),
+        }
+    }
+}
+
+enum Format {
+    Csv,
+    Parquet,
+}
+
+impl Format {
+    fn of(path: &Path) -> Result<Self, Problem> {
+        match path.extension().and_then(|ending| ending.to_str()) {
+            Some("csv") => Ok(Self::Csv),
+            Some("parquet") => Ok(Self::Parquet),
+            _ => Err("the name of the file must end in .csv or .parquet".to_owned().into()),
+        }
+    }
+}
+
+/// The rows of a file, not yet checked.
+pub(super) fn read(path: &Path) -> Result<(Vec<Day>, Place), Problem> {
+    match Format::of(path)? {
+        Format::Csv => Ok((read_csv(fs::read(path)?)?, Place::Line)),
+        Format::Parquet => {
+            let frame = ParquetReader::new(File::open(path)?).finish()?;
+            Ok((rows(&frame)?, Place::Row))
+        }
+    }
+}
+
+/// Reads all columns as text, so that a value which is no date or number can be quoted.
+fn read_csv(content: Vec<u8>) -> Result<Vec<Day>, Problem> {
+    check_lines(&content)?;
+    let options = CsvReadOptions::default().with_infer_schema_length(Some(0));
+    let frame = options.into_reader_with_file_handle(Cursor::new(content)).finish()?;
+    let columns = (
+        column(&frame, "date")?.str()?,
+        column(&frame, "usd")?.str()?,
+        column(&frame, "eur")?.str()?,
+    );
+    let one = |row: usize| {
+        let wrong = |name: &str, text: &str, allowed: &str| {
+            format!("{}: {name} is {text:?}, but it must be {allowed}", Place::Line.of(row))
+        };
+        let number = |name, text: Option<&str>| {
+            let text = text.unwrap_or_default();
+            text.parse().map_err(|_| wrong(name, text, "a number"))
+        };
+        let date = columns.0.get(row).unwrap_or_default();
+        Ok(Day {
+            date: parse_date(date).ok_or_else(|| wrong("date", date, "a date like 2014-09-17"))?,
+            usd: number("usd", columns.1.get(row))?,
+            eur: number("eur", columns.2.get(row))?,
+        })
+    };
+    Ok((0..frame.height()).map(one).collect::<Result<_, String>>()?)
+}
+
+/// Refuses text whose lines do not all have as many fields as the header: polars would pass over
+/// blank lines, and its errors name no line.
+fn check_lines(content: &[u8]) -> Result<(), String> {
+    let text = std::str::from_utf8(content).map_err(|error| {
+        let line = content[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count() + 1;
+        format!("line {line}: it is not text in UTF-8")
+    })?;
+    let fields = |line: &str| line.split(',').count();
+    let header = text.lines().next().unwrap_or_default();
+    let mut lines = text.lines().zip(1..);
+    match lines.find(|(line, _)| fields(line) != fields(header)) {
+        None => Ok(()),
+        Some((line, number)) => Err(format!(
+            "line {number} has {} fields and not {} as the header: {:?}",
+            fields(line),
+            fields(header),
+            line.chars().take(80).collect::<String>()
+        )),
+    }
+}
+
+/// The column of that name.
+pub(super) fn column<'a>(frame: &'a DataFrame, name: &str) -> Result<&'a Column, Problem> {
+    frame.column(name).map_err(|_| {
+        let found: Vec<_> = frame.get_column_names().iter().map(ToString::to_string).collect();
+        let text: String = found.join(", ").chars().take(80).collect();
+        Problem::Content(format!("there is no column {name}; the columns are {text:?}"))
+    })
+}
+
+/// Where a file is written before it takes its place: the same ending, in the same folder.
+pub(super) fn beside(path: &Path) -> PathBuf {
+    let name =
+        |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
+    path.with_file_name(format!("{}.part.{}", name(path.file_stem()), name(path.extension())))
+}
+
+/// Writes a data frame.
+pub(super) fn write(frame: &DataFrame, path: &Path) -> Result<(), Problem> {
+    let format = Format::of(path)?;
+    let (file, mut frame) = (File::create(path)?, frame.clone());
+    match format {
+        Format::Csv => CsvWriter::new(&file).finish(&mut frame)?,
+        Format::Parquet => {
+            ParquetWriter::new(&file).finish(&mut frame)?;
+        }
+    }
+    Ok(file.sync_all()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fetched_prices_are_preferred_and_tell_their_story() {
+        let folder = tempfile::tempdir().unwrap();
+        let simulated = folder.path().join(SIMULATED);
+        fs::write(&simulated, "date,usd,eur\n2015-01-01,300,250\n").unwrap();
+        let prices = prices_in(folder.path()).unwrap();
+        assert!(prices.is_simulated() && prices.to_string().starts_with("SIMULATED"), "{prices}");
+
+        let fetched = folder.path().join(FETCHED);
+        let content = "date,usd,eur\n2015-01-01,310,255\n";
+        fs::write(&fetched, content).unwrap();
+        let prices = prices_in(folder.path()).unwrap();
+        let text = prices.to_string();
+        assert!(!prices.is_simulated() && text.starts_with("real prices (data/btc"), "{text}");
+        assert!(text.contains("310 USD") && text.contains("warning: no sidecar"), "{text}");
+
+        let sha256 = super::super::fetch::sha256(content.as_bytes());
+        let told = format!(
+            r#"{{"source": "Bitstamp", "fetched": "then", "eur": "native", "sha256": "{sha256}"}}"#
+        );
+        fs::write(sidecar(&fetched), told).unwrap();
+        let text = prices_in(folder.path()).unwrap().to_string();
+        let story = "real prices from Bitstamp, fetched then, euros native (data/btc_usd_eur.csv)";
+        assert!(text.starts_with(story) && !text.contains("warning"), "{text}");
+
+        fs::write(&fetched, content.replace("310", "311")).unwrap();
+        let text = prices_in(folder.path()).unwrap().to_string();
+        assert!(text.contains("warning: the file has changed since it was fetched"), "{text}");
+
+        // A damaged file is not passed over for the simulated one.
+        fs::write(&fetched, "date,usd,eur\n").unwrap();
+        assert!(prices_in(folder.path()).is_err());
+    }
+}
