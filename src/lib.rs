@@ -68,9 +68,9 @@ pub mod prelude {
         simulated_bitcoin, trailing_volatility,
     };
     pub use crate::data::{
-        Dataset, KnownSines, NoisyTwoSines, NoisyWaves, RandomSines, SetScaler, Sine, SineCosine,
-        TwoSines, Window, WindowScaler, denoising_two_sines, known_sines, noisy_two_sines,
-        noisy_waves, random_sines, sine_cosine, two_sines,
+        Dataset, KnownSines, LastValueScaler, NoisyTwoSines, NoisyWaves, RandomSines, SetScaler,
+        Sine, SineCosine, TwoSines, Window, WindowScaler, denoising_two_sines, known_sines,
+        noisy_two_sines, noisy_waves, random_sines, sine_cosine, two_sines,
     };
     pub use crate::evaluate::{
         Check, DieboldMariano, ExponentialSmoothing, Fold, LeastSquares, RollingOrigin, Scores,

@@ -353,3 +353,48 @@ fn targets_are_scaled_like_their_features() {
     }
     assert!(scaler.unscale(all.future(), 3).is_err());
 }
+
+#[test]
+fn prices_are_measured_from_their_last_known_value() {
+    // Two windows of a price and an input, of which the price has to be predicted.
+    let past = vec![100.0, -1.0, 50.0, 0.0, 10.0, 1.0, 20.0, 2.0];
+    let data = Dataset::new(past, vec![200.0, 9.0, 5.0, 9.0], 2, 1, 2).unwrap();
+    let data = data.with_targets(1).unwrap();
+    let (scaler, scaled) = LastValueScaler::fit_transform(&data).unwrap();
+    let two = 2.0_f32.ln();
+    let close = |found: &[f32], expected: &[f32]| {
+        assert_eq!(found.len(), expected.len());
+        for (a, b) in found.iter().zip(expected) {
+            assert!((a - b).abs() <= 1e-6 * b.abs().max(1.0), "{found:?} and {expected:?}");
+        }
+    };
+    close(scaled.past(), &[two, -1.0, 0.0, 0.0, -two, 1.0, 0.0, 2.0]);
+    close(scaled.future(), &[2.0 * two, -2.0 * two]);
+    close(&scaler.unscale(scaled.future(), 1).unwrap(), data.future());
+    close(&scaler.unscale(&[0.0, 0.0], 1).unwrap(), &repeat_last(&data));
+    let message = scaler.unscale(&[0.0], 1).unwrap_err().to_string();
+    assert!(message.contains("is 1, but 2"), "{message}");
+    let free = Dataset::new(vec![1.0, 0.0], vec![1.0], 2, 1, 1).unwrap();
+    let message = LastValueScaler::fit_transform(&free).unwrap_err().to_string();
+    assert!(message.contains("a price is 0"), "{message}");
+}
+
+#[test]
+fn a_prediction_is_scaled_as_its_windows_are() {
+    let data = sine_cosine(SineCosine { series: 20, ..Default::default() }).unwrap();
+    let (scaler, scaled) = WindowScaler::fit_transform(&data);
+    assert_eq!(scaler.scale(data.future(), data.future_steps()).unwrap(), scaled.future());
+    assert!(scaler.scale(&[0.0], 1).is_err());
+}
+
+#[test]
+fn every_so_many_windows_are_taken_out() {
+    let series: Vec<f32> = (0..10).map(|i| i as f32).collect();
+    let windows = Dataset::windows(&series, 2, 3, 1).unwrap();
+    let apart = windows.every(3).unwrap();
+    assert_eq!(apart.past(), [0.0, 1.0, 3.0, 4.0]);
+    assert_eq!(apart.future(), [2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
+    assert_eq!(windows.every(1).unwrap(), windows);
+    assert_eq!(windows.every(100).unwrap().len(), 1);
+    assert!(windows.every(0).unwrap_err().to_string().contains("step is 0"));
+}

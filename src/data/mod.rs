@@ -22,4 +22,4 @@ pub use signals::{
     denoising_two_sines, known_sines, noisy_two_sines, noisy_waves, random_sines, sine_cosine,
     two_sines,
 };
-pub use windows::{SetScaler, WindowScaler};
+pub use windows::{LastValueScaler, SetScaler, WindowScaler};

@@ -1,5 +1,5 @@
 use super::Dataset;
-use crate::error::{Result, check_size};
+use crate::error::{Error, Result, check_size};
 
 /// Added to mean and deviation, as in the source: a constant window is not divided by zero.
 const EPSILON: f32 = 1e-5;
@@ -46,17 +46,32 @@ impl WindowScaler {
         (scaler, scaled)
     }
 
+    /// Scales values `(n, steps, D)` of the same windows in the same way: such as a prediction that was
+    /// made in the unit of the data.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape) when `values` does not hold n × `steps` × D values.
+    pub fn scale(&self, values: &[f32], steps: usize) -> Result<Vec<f32>> {
+        self.check(values, steps)?;
+        Ok(self.map(values, steps, self.targets, |x, shift, scale| (x - shift) / scale))
+    }
+
     /// The inverse, for values `(n, steps, D)` of the same windows, such as a prediction.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) when `values` does not hold n × `steps` × D values.
     pub fn unscale(&self, values: &[f32], steps: usize) -> Result<Vec<f32>> {
+        self.check(values, steps)?;
+        Ok(self.map(values, steps, self.targets, |y, shift, scale| y * scale + shift))
+    }
+
+    fn check(&self, values: &[f32], steps: usize) -> Result<()> {
+        let windows = self.shift.len() / self.features;
         check_size(
             format!("the number of values (n x steps x D, steps = {steps})"),
-            self.shift.len() / self.features * self.targets * steps,
+            windows * self.targets * steps,
             values.len(),
-        )?;
-        Ok(self.map(values, steps, self.targets, |y, shift, scale| y * scale + shift))
+        )
     }
 
     fn fit(data: &Dataset) -> Self {
@@ -159,6 +174,76 @@ impl SetScaler {
     fn map(&self, values: &[f32], width: usize, f: impl Fn(f32, f32, f32) -> f32) -> Vec<f32> {
         let parameters = self.shift.iter().zip(&self.scale).take(width).cycle();
         values.iter().zip(parameters).map(|(&v, (&shift, &scale))| f(v, shift, scale)).collect()
+    }
+}
+
+/// Expresses the prices of every window by how far they are from its last known one: y = ln(x / x(P)),
+/// of past and future. A forecast of zeros is then the last value, the forecast that is hardest to beat
+/// for a price, and where prices double and halve, windows of different years become alike.
+///
+/// Prices are the features that have to be predicted; what [`Dataset::with_targets`] has made a mere
+/// input is left as it is.
+///
+/// ```
+/// use seq2seq::prelude::*;
+///
+/// let data = Dataset::new(vec![50.0, 100.0], vec![200.0], 2, 1, 1)?;
+/// let (scaler, scaled) = LastValueScaler::fit_transform(&data)?;
+/// assert_eq!(scaled.past(), [-(2.0_f32.ln()), 0.0]);
+/// assert_eq!(scaler.unscale(&[0.0], 1)?, repeat_last(&data));
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct LastValueScaler {
+    /// (n, targets)
+    last: Vec<f32>,
+    targets: usize,
+}
+
+impl LastValueScaler {
+    /// Reads off the last price of each window, and scales past and future by it.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when a price is not above 0.
+    pub fn fit_transform(data: &Dataset) -> Result<(Self, Dataset)> {
+        let (d, targets) = (data.features(), data.targets());
+        let prices = |step: &[f32]| step[..targets].to_vec();
+        let past = data.past().chunks(d).flat_map(prices).collect::<Vec<_>>();
+        let refused = past.iter().chain(data.future()).find(|&&price| price <= 0.0);
+        if let Some(price) = refused {
+            return Err(Error::Data(format!("a price is {price}, but it must be above 0")));
+        }
+        let windows = past.chunks(data.past_steps() * targets);
+        let last = windows.flat_map(|prices| &prices[prices.len() - targets..]).copied().collect();
+        let scaler = Self { last, targets };
+
+        let mut scaled = data.past().to_vec();
+        let prices = scaler.map(&past, data.past_steps(), |x, last| libm::logf(x / last));
+        for (step, prices) in scaled.chunks_mut(d).zip(prices.chunks(targets)) {
+            step[..targets].copy_from_slice(prices);
+        }
+        let future = scaler.map(data.future(), data.future_steps(), |x, last| libm::logf(x / last));
+        Ok((scaler, data.with_values(scaled, future)))
+    }
+
+    /// The inverse, for values `(n, steps, D)` of the same windows, such as a prediction.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape) when `values` does not hold n × `steps` × D values.
+    pub fn unscale(&self, values: &[f32], steps: usize) -> Result<Vec<f32>> {
+        check_size(
+            format!("the number of values (n x steps x D, steps = {steps})"),
+            self.last.len() * steps,
+            values.len(),
+        )?;
+        Ok(self.map(values, steps, |y, last| last * libm::expf(y)))
+    }
+
+    /// Of `(n, steps, targets)`.
+    fn map(&self, values: &[f32], steps: usize, f: impl Fn(f32, f32) -> f32) -> Vec<f32> {
+        let k = self.targets;
+        let last = |i: usize| self.last[i / (steps * k) * k + i % k];
+        values.iter().enumerate().map(|(i, &value)| f(value, last(i))).collect()
     }
 }
 

@@ -1,7 +1,9 @@
 use plotters::coord::Shift;
+use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
 use plotters::prelude::*;
 
 use super::Picture;
+use super::log_axis::LogAxis;
 use super::picture::{Drawing, Drawn};
 use super::style::{
     Entry, FUTURE, GRID, HEADER, INK, Marker, PAST, PREDICTION, VALIDATION, header, text,
@@ -10,6 +12,9 @@ use crate::error::{Error, Result};
 
 /// Colours of the lines, in their order; after the last the first again.
 const COLORS: [RGBColor; 4] = [PAST, PREDICTION, FUTURE, VALIDATION];
+
+/// Lines of up to so many points have a marker at each.
+const MARKED: usize = 80;
 
 /// Lines over a common axis, such as errors by forecast step: each has a label and its points
 /// (x, y). The y axis starts at 0 where no value is negative.
@@ -32,6 +37,41 @@ pub fn lines(
     y_name: &str,
     lines: &[(&str, &[(f64, f64)])],
 ) -> Result<Picture> {
+    draw(title, (x_name, y_name), lines, Scale::Linear)
+}
+
+/// [`lines`] over a logarithmic y axis, on which equal distances are equal ratios: prices that double
+/// rise as far from 100 to 200 as from 1000 to 2000.
+///
+/// # Errors
+/// As [`lines`], and [`Error::Data`] when a y is not above 0.
+pub fn log_lines(
+    title: &str,
+    x_name: &str,
+    y_name: &str,
+    lines: &[(&str, &[(f64, f64)])],
+) -> Result<Picture> {
+    let points = lines.iter().flat_map(|(_, points)| *points);
+    if let Some((x, y)) = points.copied().find(|(_, y)| *y <= 0.0) {
+        let reason = format!("the point ({x}, {y}) has no place on a logarithmic axis");
+        return Err(Error::Data(reason));
+    }
+    draw(title, (x_name, y_name), lines, Scale::Logarithmic)
+}
+
+/// The scale of the y axis.
+#[derive(Clone, Copy)]
+enum Scale {
+    Linear,
+    Logarithmic,
+}
+
+fn draw(
+    title: &str,
+    names: (&str, &str),
+    lines: &[(&str, &[(f64, f64)])],
+    scale: Scale,
+) -> Result<Picture> {
     let mut points = lines.iter().flat_map(|(_, points)| *points).copied();
     if let Some((x, y)) = points.clone().find(|(x, y)| !(x.is_finite() && y.is_finite())) {
         return Err(Error::Data(format!("the point ({x}, {y}) can not be drawn")));
@@ -44,8 +84,7 @@ pub fn lines(
         x = (x.0.min(point.0), x.1.max(point.0));
         y = (y.0.min(point.1), y.1.max(point.1));
     }
-    let names = (x_name, y_name);
-    Picture::new((860, 400), &Lines { title, names, lines, x: widen(x), y: from_zero(y) })
+    Picture::new((860, 400), &Lines { title, names, lines, scale, x: widen(x), y: from_zero(y) })
 }
 
 /// Errors by forecast step, `(F,)` each with a label: [`lines`] over the steps 1 to F.
@@ -91,6 +130,7 @@ struct Lines<'a> {
     title: &'a str,
     names: (&'a str, &'a str),
     lines: &'a [(&'a str, &'a [(f64, f64)])],
+    scale: Scale,
     x: (f64, f64),
     y: (f64, f64),
 }
@@ -98,16 +138,36 @@ struct Lines<'a> {
 impl Drawing for Lines<'_> {
     fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
         let (top, chart) = area.split_vertically(HEADER);
-        let colored = || self.lines.iter().zip(COLORS.into_iter().cycle());
+        let colored = self.lines.iter().zip(COLORS.into_iter().cycle());
         let entries: Vec<_> =
-            colored().map(|((label, _), color)| Entry::line(*label, color)).collect();
+            colored.map(|((label, _), color)| Entry::line(*label, color)).collect();
         header(&top, self.title, &entries)?;
+        match self.scale {
+            Scale::Linear => self.draw_chart(&chart, self.y.0..self.y.1, &number),
+            Scale::Logarithmic => {
+                let values = self.lines.iter().flat_map(|(_, points)| points.iter().map(|p| p.1));
+                self.draw_chart(&chart, LogAxis::around(values), &LogAxis::label)
+            }
+        }
+    }
+}
 
-        let mut chart = ChartBuilder::on(&chart)
+impl Lines<'_> {
+    fn draw_chart<DB: DrawingBackend, Y>(
+        &self,
+        area: &DrawingArea<DB, Shift>,
+        y: Y,
+        y_label: &dyn Fn(&f64) -> String,
+    ) -> Drawn<DB>
+    where
+        Y: AsRangedCoord<Value = f64>,
+        Y::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
+    {
+        let mut chart = ChartBuilder::on(area)
             .margin(14)
             .x_label_area_size(44)
             .y_label_area_size(76)
-            .build_cartesian_2d(self.x.0..self.x.1, self.y.0..self.y.1)?;
+            .build_cartesian_2d(self.x.0..self.x.1, y)?;
         chart
             .configure_mesh()
             .x_desc(self.names.0)
@@ -115,16 +175,20 @@ impl Drawing for Lines<'_> {
             .x_labels(12)
             .y_labels(6)
             .x_label_formatter(&number)
-            .y_label_formatter(&number)
+            .y_label_formatter(y_label)
             .axis_desc_style(text(16, INK))
             .label_style(text(14, INK))
             .bold_line_style(GRID)
             .light_line_style(TRANSPARENT)
             .draw()?;
-        for ((_, points), color) in colored() {
-            let line = LineSeries::new(points.iter().copied(), color.stroke_width(3));
-            chart.draw_series(line)?;
-            chart.draw_series(points.iter().map(|&at| Marker::Full.at(at, color)))?;
+        for ((_, points), color) in self.lines.iter().zip(COLORS.into_iter().cycle()) {
+            // Where points are dense their markers would hide the line.
+            let dense = points.len() > MARKED;
+            let stroke = color.stroke_width(if dense { 2 } else { 3 });
+            chart.draw_series(LineSeries::new(points.iter().copied(), stroke))?;
+            if !dense {
+                chart.draw_series(points.iter().map(|&at| Marker::Full.at(at, color)))?;
+            }
         }
         Ok(())
     }

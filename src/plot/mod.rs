@@ -15,7 +15,7 @@ mod style;
 
 pub use diagram::encoder_decoder;
 pub use heat_map::heat_map;
-pub use lines::{by_step, lines};
+pub use lines::{by_step, lines, log_lines};
 pub use losses::losses;
 pub use picture::Picture;
-pub use series::{examples, predictions};
+pub use series::{examples, forecasts, predictions};

@@ -10,6 +10,7 @@ use crate::data::{Dataset, Window};
 use crate::error::{Error, Result, check_size};
 use plotters::style::text_anchor::{HPos, VPos};
 
+const PREDICTED: &str = "the number of predicted values";
 /// Panels side by side.
 const COLUMNS: usize = 2;
 /// Size of a panel in pixels.
@@ -22,7 +23,7 @@ const PANEL: (u32, u32) = (460, 240);
 /// [`Error::Setting`] when `count` is 0 or there are fewer series, [`Error::Picture`] when drawing
 /// fails.
 pub fn examples(data: &Dataset, count: usize) -> Result<Picture> {
-    draw("Examples of the data", data, None, count)
+    draw("Examples of the data", data, None, None, count)
 }
 
 /// The first `count` series of `data` with the `prediction`, `(n, F, D)`, of them all: the past,
@@ -32,12 +33,40 @@ pub fn examples(data: &Dataset, count: usize) -> Result<Picture> {
 /// [`Error::Setting`] when `count` is 0 or there are fewer series, [`Error::Shape`] when
 /// `prediction` is not as large as the future of `data`, [`Error::Picture`] when drawing fails.
 pub fn predictions(data: &Dataset, prediction: &[f32], count: usize) -> Result<Picture> {
-    let what = "the number of predicted values";
-    check_size(what, data.future().len(), prediction.len())?;
-    draw("Predictions", data, Some(prediction), count)
+    check_size(PREDICTED, data.future().len(), prediction.len())?;
+    draw("Predictions", data, Some(prediction), None, count)
 }
 
-fn draw(title: &str, data: &Dataset, prediction: Option<&[f32]>, count: usize) -> Result<Picture> {
+/// [`predictions`] with a band around them: `errors`, `(F, D)`, is how far the forecasts of the past
+/// were off at each step, such as the roots of their mean squared errors. It is the same for all
+/// series.
+///
+/// # Errors
+/// As [`predictions`], and [`Error::Shape`] when there are not F x D errors.
+pub fn forecasts(
+    data: &Dataset,
+    prediction: &[f32],
+    errors: &[f32],
+    count: usize,
+) -> Result<Picture> {
+    check_size(PREDICTED, data.future().len(), prediction.len())?;
+    check_size("the number of errors (F x D)", data.sizes().1, errors.len())?;
+    draw(
+        "Forecasts, and how far earlier ones were off",
+        data,
+        Some(prediction),
+        Some(errors),
+        count,
+    )
+}
+
+fn draw(
+    title: &str,
+    data: &Dataset,
+    prediction: Option<&[f32]>,
+    errors: Option<&[f32]>,
+    count: usize,
+) -> Result<Picture> {
     if count == 0 || count > data.len() {
         let allowed = format!("from 1 to {}, the number of series", data.len());
         return Err(Error::setting("count", count, allowed));
@@ -53,6 +82,7 @@ fn draw(title: &str, data: &Dataset, prediction: Option<&[f32]>, count: usize) -
         title,
         windows,
         predictions: prediction.map(|p| p.chunks(horizon).take(count).collect()),
+        errors,
         features: targets,
     };
     let columns = count.min(COLUMNS) as u32;
@@ -67,6 +97,8 @@ struct Series<'a> {
     windows: Vec<Window>,
     /// One prediction `(F, D)` a window.
     predictions: Option<Vec<&'a [f32]>>,
+    /// Half the height of a band around each prediction, `(F, D)`.
+    errors: Option<&'a [f32]>,
     features: usize,
 }
 
@@ -107,7 +139,13 @@ impl Series<'_> {
         let past_steps = window.past.len() / d;
         let steps = past_steps + window.future.len() / d;
         let values = window.past.iter().chain(&window.future);
-        let values = values.chain(prediction.unwrap_or_default());
+        let edge = |sign: f32| {
+            let predicted =
+                prediction.unwrap_or_default().iter().zip(self.errors.unwrap_or_default());
+            predicted.map(move |(value, error)| value + sign * error).collect::<Vec<f32>>()
+        };
+        let (lower, upper) = (edge(-1.0), edge(1.0));
+        let values = values.chain(prediction.unwrap_or_default()).chain(&lower).chain(&upper);
         let (low, high) = values
             .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &v| (low.min(v), high.max(v)));
         let room = ((high - low) * 0.08).max(1e-3);
@@ -140,6 +178,13 @@ impl Series<'_> {
                 let values = values.iter().skip(feature).step_by(d).enumerate();
                 values.map(|(t, &v)| ((first + t) as f32, v)).collect()
             };
+            // Behind the lines.
+            let (below, above) =
+                (of_feature(&lower, past_steps + 1), of_feature(&upper, past_steps + 1));
+            let outline: Vec<_> = below.into_iter().chain(above.into_iter().rev()).collect();
+            if !outline.is_empty() {
+                chart.draw_series([Polygon::new(outline, PREDICTION.mix(0.2))])?;
+            }
             let past = of_feature(&window.past, 1);
             let last = past[past.len() - 1];
             let future = of_feature(&window.future, past_steps + 1);
