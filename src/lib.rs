@@ -64,8 +64,8 @@ pub mod prelude {
     #[cfg(feature = "polars")]
     pub use crate::data::{
         BitcoinFetch, Gaps, Prices, SimulatedBitcoin, TimeSplit, bitcoin_inputs, bitcoin_prices,
-        calendar, data_folder, days_since_halving, fetch_bitcoin, log_returns, moon_phase,
-        simulated_bitcoin, trailing_volatility,
+        calendar, data_folder, days_since_halving, describe, fetch_bitcoin, log_returns,
+        moon_phase, simulated_bitcoin, trailing_volatility,
     };
     pub use crate::data::{
         Dataset, KnownSines, LastValueScaler, NoisyTwoSines, NoisyWaves, RandomSines, SetScaler,

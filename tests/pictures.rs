@@ -48,7 +48,7 @@ fn all_pictures_are_drawn_in_both_formats() {
     let prices = [("price", &[(2014.0, 300.0), (2017.0, 10_000.0)][..])];
     let log_lines = plot::log_lines("Prices", "year", "dollars", &prices).unwrap();
     check(&log_lines, &["Prices", "year", "dollars", "price", "500", "5000"]);
-    let errors = vec![0.5; validation.future_steps() * 2];
+    let errors = vec![0.5; prediction.len()];
     let forecasts = plot::forecasts(&validation, &prediction, &errors, 2).unwrap();
     check(&forecasts, &["Forecasts", "past", "true future", "prediction", "series 1"]);
     assert_eq!(forecasts.svg().matches("<polygon").count(), 4, "a band for each feature");
@@ -120,7 +120,7 @@ fn too_many_series_are_refused() {
     let message = plot::heat_map("a", &[1], "b", &[1, 2], &[0.5]).unwrap_err().to_string();
     assert!(message.contains("is 1, but 2"), "{message}");
     let message = plot::forecasts(&data, &repeat_last(&data), &[0.5], 1).unwrap_err().to_string();
-    assert!(message.contains("the number of errors (F x D) is 1, but 20"), "{message}");
+    assert!(message.contains("the number of errors (n x F x D) is 1, but 60"), "{message}");
     let on_zero = plot::log_lines("t", "x", "y", &[("a", &[(1.0, 0.0)])]).unwrap_err();
     assert!(on_zero.to_string().contains("(1, 0) has no place"), "{on_zero}");
     let line = |points: &[(f64, f64)]| plot::lines("t", "x", "y", &[("a", points)]).unwrap_err();

@@ -13,7 +13,7 @@ mod windows;
 #[cfg(feature = "polars")]
 pub use bitcoin::{
     BitcoinFetch, Gaps, Prices, SimulatedBitcoin, TimeSplit, bitcoin_inputs, bitcoin_prices,
-    calendar, data_folder, days_since_halving, fetch_bitcoin, log_returns, moon_phase,
+    calendar, data_folder, days_since_halving, describe, fetch_bitcoin, log_returns, moon_phase,
     simulated_bitcoin, trailing_volatility,
 };
 pub use dataset::{Dataset, Window};

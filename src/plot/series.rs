@@ -37,12 +37,11 @@ pub fn predictions(data: &Dataset, prediction: &[f32], count: usize) -> Result<P
     draw("Predictions", data, Some(prediction), None, count)
 }
 
-/// [`predictions`] with a band around them: `errors`, `(F, D)`, is how far the forecasts of the past
-/// were off at each step, such as the roots of their mean squared errors. It is the same for all
-/// series.
+/// [`predictions`] with a band around them: `errors`, `(n, F, D)`, is how far forecasts were off
+/// before, such as the roots of the mean squared errors by step.
 ///
 /// # Errors
-/// As [`predictions`], and [`Error::Shape`] when there are not F x D errors.
+/// As [`predictions`], and [`Error::Shape`] when there are not as many errors.
 pub fn forecasts(
     data: &Dataset,
     prediction: &[f32],
@@ -50,7 +49,7 @@ pub fn forecasts(
     count: usize,
 ) -> Result<Picture> {
     check_size(PREDICTED, data.future().len(), prediction.len())?;
-    check_size("the number of errors (F x D)", data.sizes().1, errors.len())?;
+    check_size("the number of errors (n x F x D)", data.future().len(), errors.len())?;
     draw(
         "Forecasts, and how far earlier ones were off",
         data,
@@ -82,7 +81,7 @@ fn draw(
         title,
         windows,
         predictions: prediction.map(|p| p.chunks(horizon).take(count).collect()),
-        errors,
+        errors: errors.map(|e| e.chunks(horizon).take(count).collect()),
         features: targets,
     };
     let columns = count.min(COLUMNS) as u32;
@@ -97,8 +96,8 @@ struct Series<'a> {
     windows: Vec<Window>,
     /// One prediction `(F, D)` a window.
     predictions: Option<Vec<&'a [f32]>>,
-    /// Half the height of a band around each prediction, `(F, D)`.
-    errors: Option<&'a [f32]>,
+    /// Half the height of the band around each prediction, `(F, D)` a window.
+    errors: Option<Vec<&'a [f32]>>,
     features: usize,
 }
 
@@ -121,7 +120,8 @@ impl Drawing for Series<'_> {
         let panels = panels.split_evenly((self.windows.len().div_ceil(COLUMNS), columns));
         for (i, (panel, window)) in panels.iter().zip(&self.windows).enumerate() {
             let prediction = self.predictions.as_ref().map(|p| p[i]);
-            self.draw_panel(panel, i, window, prediction)?;
+            let errors = self.errors.as_ref().map(|e| e[i]);
+            self.draw_panel(panel, i, window, prediction, errors)?;
         }
         Ok(())
     }
@@ -134,14 +134,14 @@ impl Series<'_> {
         index: usize,
         window: &Window,
         prediction: Option<&[f32]>,
+        errors: Option<&[f32]>,
     ) -> Drawn<DB> {
         let d = self.features;
         let past_steps = window.past.len() / d;
         let steps = past_steps + window.future.len() / d;
         let values = window.past.iter().chain(&window.future);
         let edge = |sign: f32| {
-            let predicted =
-                prediction.unwrap_or_default().iter().zip(self.errors.unwrap_or_default());
+            let predicted = prediction.unwrap_or_default().iter().zip(errors.unwrap_or_default());
             predicted.map(move |(value, error)| value + sign * error).collect::<Vec<f32>>()
         };
         let (lower, upper) = (edge(-1.0), edge(1.0));

@@ -5,6 +5,7 @@
 //! [`TimeSplit`] cuts columns into windows on both sides of a day.
 
 mod check;
+mod describe;
 mod fetch;
 mod file;
 mod http;
@@ -15,6 +16,7 @@ mod sources;
 mod split;
 
 pub use check::Gaps;
+pub use describe::describe;
 pub use fetch::{BitcoinFetch, fetch_bitcoin};
 pub use file::{bitcoin_prices, data_folder};
 pub use inputs::{
