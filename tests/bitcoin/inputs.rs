@@ -108,6 +108,23 @@ fn a_halving_is_known_on_its_day_and_not_before() {
     assert_eq!(found, [None, Some(0.0), Some(1318.0), Some(0.0), Some(1.0), Some(0.0)]);
 }
 
+/// The numbers of `pandas.Series([4.0, 1.0, 2.0, 10.0]).describe()`.
+#[test]
+fn a_frame_is_described_in_eight_numbers_a_column() {
+    let numbers = Column::new("numbers".into(), [4.0, 1.0, 2.0, 10.0]);
+    let words = Column::new("words".into(), ["a", "b", "c", "d"]);
+    let frame = DataFrame::new(4, vec![words, numbers]).unwrap();
+    let table = describe(&frame).unwrap();
+    assert_eq!(table.get_column_names(), ["statistic", "numbers"]);
+    let expected = [4.0, 4.25, 4.031128874149275, 1.0, 1.75, 3.0, 5.5, 10.0];
+    for (found, expected) in values(table.column("numbers").unwrap()).into_iter().zip(expected) {
+        assert!(close(found.unwrap(), expected), "{found:?} and {expected}");
+    }
+    let none = describe(&frame.head(Some(0))).unwrap();
+    let found = values(none.column("numbers").unwrap());
+    assert!(found[0] == Some(0.0) && found[1..].iter().all(|v| v.is_some_and(f64::is_nan)));
+}
+
 #[test]
 fn unfit_columns_are_refused_with_row_and_value() {
     let usd = |values: &[Option<f64>]| Column::new("usd".into(), values);
