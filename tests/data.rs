@@ -386,15 +386,3 @@ fn a_prediction_is_scaled_as_its_windows_are() {
     assert_eq!(scaler.scale(data.future(), data.future_steps()).unwrap(), scaled.future());
     assert!(scaler.scale(&[0.0], 1).is_err());
 }
-
-#[test]
-fn every_so_many_windows_are_taken_out() {
-    let series: Vec<f32> = (0..10).map(|i| i as f32).collect();
-    let windows = Dataset::windows(&series, 2, 3, 1).unwrap();
-    let apart = windows.every(3).unwrap();
-    assert_eq!(apart.past(), [0.0, 1.0, 3.0, 4.0]);
-    assert_eq!(apart.future(), [2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
-    assert_eq!(windows.every(1).unwrap(), windows);
-    assert_eq!(windows.every(100).unwrap().len(), 1);
-    assert!(windows.every(0).unwrap_err().to_string().contains("step is 0"));
-}

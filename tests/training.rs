@@ -52,6 +52,20 @@ fn the_history_is_what_the_model_does() {
 }
 
 #[test]
+fn of_a_large_training_part_the_first_series_are_measured() {
+    let two_sines = two_sines(TwoSines { series: 20_100, past_steps: 3, future_steps: 2, seed: 1 });
+    let (train, validation) = two_sines.unwrap().split(0.001).unwrap();
+    let settings =
+        Hyperparameters { hidden_size: 2, num_layers: 1, epochs: 1, ..Default::default() };
+    let mut model = Seq2Seq::stacked(1, &settings).unwrap();
+    let history = fit(&mut model, &train, &validation, &settings).unwrap();
+    let measured = train.select(0..20_000).unwrap();
+    let error = mse(&model.predict(&measured).unwrap(), &measured).unwrap();
+    assert_eq!(history.last().train_mse, error);
+    assert_ne!(mse(&model.predict(&train).unwrap(), &train).unwrap(), error);
+}
+
+#[test]
 fn weight_decay_keeps_the_weights_small() {
     let norm = |weight_decay| {
         let hyperparameters =

@@ -169,21 +169,6 @@ impl Dataset {
         Self::new(past, future, past_steps, future_steps, features)
     }
 
-    /// Every `step`-th series, from the first one on: of windows that begin one step apart, `step` = F
-    /// leaves those whose futures do not overlap.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] when `step` is 0.
-    pub fn every(&self, step: usize) -> Result<Dataset> {
-        if step == 0 {
-            return Err(Error::setting("step", step, "at least 1"));
-        }
-        let (past, future) = self.sizes();
-        let past = self.past.chunks(past).step_by(step).flatten().copied().collect();
-        let future = self.future.chunks(future).step_by(step).flatten().copied().collect();
-        Ok(Self { past, future, ..*self })
-    }
-
     /// Number of series, n.
     #[allow(clippy::len_without_is_empty)] // a data set is never empty
     pub fn len(&self) -> usize {

@@ -86,6 +86,7 @@ fn run(
         },
         Level::best(),
     );
+    let measured = Epoch::measured(train)?;
     let mut epochs = Vec::with_capacity(hyperparameters.epochs);
     for epoch in 1..=hyperparameters.epochs {
         let start = Instant::now();
@@ -93,7 +94,7 @@ fn run(
         let predict = |data: &Dataset| {
             step.network().predict(data.past(), data.past_steps(), data.future_steps())
         };
-        let parts = [(train, predict(train)), (validation, predict(validation))];
+        let parts = [(&measured, predict(&measured)), (validation, predict(validation))];
         let result = Epoch::measure(epoch, loss, parts, start, hyperparameters)?;
         after_epoch(epoch, &result);
         epochs.push(result);

@@ -225,6 +225,7 @@ fn run(
     let dev = Cpu::default();
     let mut descent = Descent::new(hyperparameters);
     let (mut step, steps) = (0, train.len().div_ceil(batch_size) * hyperparameters.epochs);
+    let measured = Epoch::measured(train)?;
     let mut epochs = Vec::with_capacity(hyperparameters.epochs);
     for epoch in 1..=hyperparameters.epochs {
         let start = Instant::now();
@@ -241,7 +242,7 @@ fn run(
             step += 1;
         }
         let of = |data| predict(&|past| network.forward(past), data);
-        let parts = [(train, of(train)?), (validation, of(validation)?)];
+        let parts = [(&measured, of(&measured)?), (validation, of(validation)?)];
         let loss = total / batches.len() as f64;
         let result = Epoch::measure(epoch, loss, parts, start, hyperparameters);
         if result.is_err() {
