@@ -46,7 +46,7 @@ const CHECKED: &str = "drop(String::new());";
 
 /// What a seed is made from.
 struct Key {
-    /// The compiler and its settings: with others, nothing of an older seed is of use.
+    /// The compiler: with another, nothing of an older seed is of use.
     base: String,
     /// Everything.
     full: String,
@@ -69,8 +69,8 @@ impl Key {
         let read = |name: &str| {
             fs::read(project.root.join(name)).with_context(|| format!("cannot read {name}"))
         };
-        sha.update(read(".cargo/config.toml")?);
         let base = hexadecimal(&sha.clone().finalize());
+        sha.update(read(".cargo/config.toml")?);
         sha.update(read("Cargo.lock")?);
         for text in [RESTORE_LOCK, PRELUDE, CHECKED] {
             sha.update(text);
