@@ -56,6 +56,38 @@ fn all_pictures_are_drawn_in_both_formats() {
     check(&diagram, &["encoder", "decoder", "states", "dense (2)", "layer 1 (12)", "y10"]);
 }
 
+#[test]
+fn recurrent_layers_are_unrolled() {
+    let stack = plot::unrolled(&[20, 12], 50).unwrap();
+    check(&stack, &["layer 0 (20)", "layer 1 (12)", "x1", "x3", "x50", "h50", "...", "state"]);
+    assert!(!stack.svg().contains("x4"), "steps are left out");
+    for steps in 1..=4 {
+        let picture = plot::unrolled(&[7], steps).unwrap();
+        check(&picture, &["layer 0 (7)", &format!("x{steps}"), &format!("h{steps}")]);
+        assert!(!picture.svg().contains("..."), "all {steps} are drawn");
+    }
+    for (layers, steps, expected) in [
+        (&[][..], 5, "the number of layers is 0"),
+        (&[20, 0], 5, "a layer's size is 0"),
+        (&[20], 0, "steps is 0"),
+    ] {
+        let error = plot::unrolled(layers, steps).unwrap_err();
+        assert!(matches!(error, Error::Setting { .. }), "{error:?}");
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn every_cell_is_drawn() {
+    let simple = plot::cell(Cell::SimpleRnn).unwrap();
+    check(&simple, &["tanh", "h' = tanh(W x + U h)", "step t-1"]);
+    assert!(!simple.svg().contains("sigmoid"), "it has no gate");
+    let gru = plot::cell(Cell::Gru).unwrap();
+    check(&gru, &["GRU", "n = tanh(W x + r × (U h))", "h' = (1 - z) × n + z × h", "1-"]);
+    let lstm = plot::cell(Cell::Lstm).unwrap();
+    check(&lstm, &["LSTM", "c' = f × c + i × g", "h' = o × tanh(c')", "sigmoid"]);
+}
+
 /// Whether errors fall over decades, a little, or not at all: the axis has numbers on it.
 #[test]
 fn the_axis_of_losses_has_numbers_on_any_range() {

@@ -6,6 +6,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::Picture;
 use super::picture::{Drawing, Drawn};
+use super::shapes::{arrow, labelled_box};
 use super::style::{FUTURE, INK, PAST, PREDICTION, anchored, text};
 use crate::error::{Error, Result};
 use crate::model::{DecoderInput, Seq2Seq};
@@ -73,20 +74,6 @@ impl Diagram {
         left + step * (BOX.0 + GAP.0) + if step == DRAWN_STEPS - 1 { GAP.0 } else { 0 }
     }
 
-    fn draw_box<DB: DrawingBackend>(
-        &self,
-        area: &DrawingArea<DB, Shift>,
-        (x, y): (i32, i32),
-        color: RGBColor,
-        label: &str,
-    ) -> Drawn<DB> {
-        let corners = [(x, y), (x + BOX.0, y + BOX.1)];
-        area.draw(&Rectangle::new(corners, color.mix(0.16).filled()))?;
-        area.draw(&Rectangle::new(corners, color.stroke_width(2)))?;
-        let middle = (x + BOX.0 / 2, y + BOX.1 / 2);
-        area.draw(&Text::new(label.to_owned(), middle, anchored(15, HPos::Center, VPos::Center)))
-    }
-
     fn draw_side<DB: DrawingBackend>(
         &self,
         area: &DrawingArea<DB, Shift>,
@@ -105,14 +92,14 @@ impl Diagram {
             let step = if last { steps } else { drawn as usize + 1 };
             for layer in 0..layers {
                 let y = self.row(1 + layer);
-                self.draw_box(area, (x, y), color, "GRU")?;
+                labelled_box(area, (x, y), BOX, color, "GRU")?;
                 let above = y - GAP.1;
                 if layer > 0 || matches!(side, Side::Decoder) {
-                    arrow(area, (x + BOX.0 / 2, y), (x + BOX.0 / 2, above), INK)?;
+                    arrow(area, &[(x + BOX.0 / 2, y), (x + BOX.0 / 2, above)], INK)?;
                 }
                 if drawn > 0 {
                     let before = self.column(left, drawn - 1) + BOX.0;
-                    arrow(area, (before, y + BOX.1 / 2), (x, y + BOX.1 / 2), color)?;
+                    arrow(area, &[(before, y + BOX.1 / 2), (x, y + BOX.1 / 2)], color)?;
                 }
             }
             let below = self.row(1 + layers);
@@ -121,10 +108,10 @@ impl Diagram {
                 (Side::Decoder, DecoderInput::RepeatLast) => (PAST, "last".to_owned()),
                 (Side::Decoder, DecoderInput::Zeros) => (INK, "0".to_owned()),
             };
-            self.draw_box(area, (x, below), color, &label)?;
-            arrow(area, (x + BOX.0 / 2, below), (x + BOX.0 / 2, below - GAP.1), INK)?;
+            labelled_box(area, (x, below), BOX, color, &label)?;
+            arrow(area, &[(x + BOX.0 / 2, below), (x + BOX.0 / 2, below - GAP.1)], INK)?;
             if matches!(side, Side::Decoder) {
-                self.draw_box(area, (x, self.row(0)), FUTURE, &format!("y{step}"))?;
+                labelled_box(area, (x, self.row(0)), BOX, FUTURE, &format!("y{step}"))?;
             }
         }
         Ok(())
@@ -173,29 +160,10 @@ impl Drawing for Diagram {
         for layer in 0..layers {
             let y = self.row(1 + layer) + BOX.1 / 2;
             let from = self.column(LEFT, drawn) + BOX.0;
-            arrow(area, (from, y), (self.decoder_left(), y), PAST)?;
+            arrow(area, &[(from, y), (self.decoder_left(), y)], PAST)?;
         }
         let middle = self.decoder_left() - (MIDDLE + GAP.0) / 2;
         let style = anchored(14, HPos::Center, VPos::Bottom);
         area.draw(&Text::new("states", (middle, self.row(1) + BOX.1 / 2 - 8), style))
     }
-}
-
-/// A line with a small head at `to`.
-fn arrow<DB: DrawingBackend>(
-    area: &DrawingArea<DB, Shift>,
-    from: (i32, i32),
-    to: (i32, i32),
-    color: RGBColor,
-) -> Drawn<DB> {
-    const HEAD: i32 = 5;
-    area.draw(&PathElement::new(vec![from, to], color.stroke_width(2)))?;
-    let head = if from.0 == to.0 {
-        let back = to.1 + HEAD * (from.1 - to.1).signum();
-        vec![to, (to.0 - HEAD, back), (to.0 + HEAD, back)]
-    } else {
-        let back = to.0 + HEAD * (from.0 - to.0).signum();
-        vec![to, (back, to.1 - HEAD), (back, to.1 + HEAD)]
-    };
-    area.draw(&Polygon::new(head, color.filled()))
 }

@@ -4,6 +4,7 @@
 //! past, the true future and the prediction have the same colours in all of them, from the palette
 //! of Okabe and Ito, which colour-blind readers can tell apart.
 
+mod cell;
 mod diagram;
 mod heat_map;
 mod lines;
@@ -11,11 +12,15 @@ mod log_axis;
 mod losses;
 mod picture;
 mod series;
+mod shapes;
 mod style;
+mod unrolled;
 
+pub use cell::cell;
 pub use diagram::encoder_decoder;
 pub use heat_map::heat_map;
 pub use lines::{by_step, lines, log_lines};
 pub use losses::losses;
 pub use picture::Picture;
 pub use series::{examples, forecasts, predictions};
+pub use unrolled::unrolled;
