@@ -42,5 +42,6 @@ fn statistics(values: &[f64]) -> [f64; 8] {
         below + (above - below) * at.fract()
     };
     let [min, lower, median, upper, max] = [0.0, 0.25, 0.5, 0.75, 1.0].map(quantile);
-    [count, mean, (squares / (count - 1.0)).sqrt(), min, lower, median, upper, max]
+    let deviation = (squares / (count - 1.0).max(0.0)).sqrt(); // 0 / 0 of fewer than two
+    [count, mean, deviation, min, lower, median, upper, max]
 }
