@@ -91,6 +91,13 @@ impl Project {
         command
     }
 
+    /// Cargo on the repository: the one that runs this program, if one does.
+    pub(crate) fn cargo(&self) -> Command {
+        let mut cargo = clean_command(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.current_dir(&self.root);
+        cargo
+    }
+
     /// Fails when the disk below [`Project::state`] has less room than `purpose` needs.
     pub(crate) fn ensure_space(&self, megabytes: u64, purpose: &str) -> Result<()> {
         let disk = rustix::fs::statvfs(&self.state).with_context(|| {

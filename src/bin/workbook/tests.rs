@@ -1,10 +1,8 @@
 //! `cargo workbook test`: all tests, notebooks included.
 
-use std::env;
-
 use anyhow::{Context, Result, ensure};
 
-use crate::project::{Project, clean_command};
+use crate::project::Project;
 use crate::setup;
 
 pub(crate) fn run(project: &Project) -> Result<()> {
@@ -18,12 +16,8 @@ pub(crate) fn run(project: &Project) -> Result<()> {
 }
 
 fn cargo_test(project: &Project, arguments: &[&str]) -> Result<()> {
-    let status = clean_command(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .arg("test")
-        .args(arguments)
-        .current_dir(&project.root)
-        .status()
-        .context("cannot run cargo")?;
+    let status =
+        project.cargo().arg("test").args(arguments).status().context("cannot run cargo")?;
     ensure!(status.success(), "some tests failed: `cargo test {}`", arguments.join(" "));
     Ok(())
 }
