@@ -1,5 +1,6 @@
 use polars::prelude::*;
 
+use super::deviation;
 use crate::error::Result;
 
 /// What the numbers of each column are like: how many there are, mean and standard deviation (n − 1
@@ -34,7 +35,6 @@ pub fn describe(frame: &DataFrame) -> Result<DataFrame> {
 fn statistics(values: &[f64]) -> [f64; 8] {
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;
-    let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
     let quantile = |q: f64| {
         let Some(last) = values.len().checked_sub(1) else { return f64::NAN };
         let at = q * last as f64;
@@ -42,6 +42,5 @@ fn statistics(values: &[f64]) -> [f64; 8] {
         below + (above - below) * at.fract()
     };
     let [min, lower, median, upper, max] = [0.0, 0.25, 0.5, 0.75, 1.0].map(quantile);
-    let deviation = (squares / (count - 1.0).max(0.0)).sqrt(); // 0 / 0 of fewer than two
-    [count, mean, deviation, min, lower, median, upper, max]
+    [count, mean, deviation(values), min, lower, median, upper, max]
 }

@@ -9,7 +9,7 @@ use super::check::Gaps;
 use super::http::{Client, is_loopback};
 use super::prices::Prices;
 use super::sources::{Range, Series, bitstamp, coin_metrics, ecb};
-use super::{Day, file, parse_date};
+use super::{Day, cents, file, parse_date};
 use crate::error::{Error, Result};
 
 /// Days that an exchange rate is used for after its own: Good Friday to Easter Monday.
@@ -198,7 +198,7 @@ fn join(
         let (_, rate) = rate.ok_or_else(|| {
             format!("there is no exchange rate of {date} or the {FILLED_RATES} days before")
         })?;
-        Ok(Day { date, usd, eur: (usd / rate * 100.0).round() / 100.0 })
+        Ok(Day { date, usd, eur: cents(usd / rate) })
     };
     let days = usd.iter().map(one).collect::<Result<_, String>>()?;
     Ok((days, DERIVED))

@@ -101,6 +101,14 @@ impl Problem {
             Self::Content(reason) => Error::prices(path, reason),
         }
     }
+
+    /// Of prices that are in no file.
+    pub(super) fn without_file(self) -> Error {
+        match self {
+            Self::Io(source) => Error::Data(source.to_string()),
+            Self::Content(reason) => Error::Data(reason),
+        }
+    }
 }
 
 impl From<io::Error> for Problem {

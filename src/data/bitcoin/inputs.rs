@@ -2,7 +2,7 @@ use chrono::{Datelike, NaiveDate};
 use polars::prelude::*;
 use std::f64::consts::TAU;
 
-use super::{EPOCH, Prices, date};
+use super::{EPOCH, Prices, date, deviation};
 use crate::error::{Error, Result};
 
 /// Mean length of a lunation, in days, and a mean new moon: 2000-01-06 14:20 UTC.
@@ -73,11 +73,7 @@ pub fn trailing_volatility(prices: &Column, days: usize) -> Result<Column> {
         return Err(Error::setting("days", days, "at least 2"));
     }
     let returns = returns(prices)?;
-    let volatility = returns.windows(days).map(|returns| {
-        let mean = returns.iter().sum::<f64>() / days as f64;
-        let squares = returns.iter().map(|r| (r - mean).powi(2)).sum::<f64>();
-        Some((squares / (days - 1) as f64).sqrt())
-    });
+    let volatility = returns.windows(days).map(|returns| Some(deviation(returns)));
     let column = std::iter::repeat_n(None, days).chain(volatility);
     let column: Vec<Option<f64>> = column.take(prices.len()).collect();
     Ok(Column::new(format!("{}_volatility_{days}", prices.name()).into(), column))

@@ -1,8 +1,8 @@
 //! Daily prices of one bitcoin, in US dollars and in euros, as polars data frames.
 //!
 //! [`bitcoin_prices`] loads them: the real ones where they have been fetched, and otherwise the
-//! simulated ones that ship; [`fetch_bitcoin`] fetches them. [`bitcoin_inputs`] adds what a day's prices and its date tell, and
-//! [`TimeSplit`] cuts columns into windows on both sides of a day.
+//! simulated ones that ship; [`fetch_bitcoin`] fetches them. [`bitcoin_inputs`] adds what a day's
+//! prices and its date tell, and [`TimeSplit`] cuts columns into windows on both sides of a day.
 
 mod check;
 mod describe;
@@ -34,6 +34,20 @@ struct Day {
     date: NaiveDate,
     usd: f64,
     eur: f64,
+}
+
+/// A price, rounded to cents.
+fn cents(price: f64) -> f64 {
+    (price * 100.0).round() / 100.0
+}
+
+/// The standard deviation of a sample: n − 1 stands below the sum of squares. NaN of fewer than two
+/// values.
+fn deviation(values: &[f64]) -> f64 {
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
+    (squares / (count - 1.0).max(0.0)).sqrt()
 }
 
 /// Polars counts its dates in days from here.

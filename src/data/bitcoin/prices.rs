@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::check::{Gaps, check};
 use super::{Day, EPOCH, date, file};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Daily prices of one bitcoin in a data frame that has been checked: columns `date` (Date), `usd`
 /// and `eur` (Float64, the price at the end of the day, UTC), one row for each day from the first
@@ -62,19 +62,13 @@ impl Prices {
     pub fn from_frame(frame: &DataFrame, gaps: Gaps) -> Result<Self> {
         rows(frame)
             .and_then(|rows| Self::checked(&rows, |row| file::Place::Row.of(row), gaps))
-            .map_err(|problem| match problem {
-                file::Problem::Content(reason) => Error::Data(reason),
-                file::Problem::Io(source) => Error::Data(source.to_string()),
-            })
+            .map_err(file::Problem::without_file)
     }
 
     /// Checks days that were computed or fetched, which have no row but their date.
     pub(super) fn from_days(days: &[Day], gaps: Gaps) -> Result<Self> {
-        Self::checked(days, |row| format!("day {}", row + 1), gaps).map_err(|problem| match problem
-        {
-            file::Problem::Content(reason) => Error::Data(reason),
-            file::Problem::Io(source) => Error::Data(source.to_string()),
-        })
+        Self::checked(days, |row| format!("day {}", row + 1), gaps)
+            .map_err(file::Problem::without_file)
     }
 
     fn checked(

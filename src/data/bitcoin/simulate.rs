@@ -3,9 +3,9 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 
-use super::Day;
 use super::check::Gaps;
 use super::prices::{Origin, Prices};
+use super::{Day, cents};
 use crate::error::{Error, Result};
 
 const FIRST_DAY: NaiveDate = NaiveDate::from_ymd_opt(2014, 9, 17).unwrap();
@@ -81,8 +81,4 @@ pub fn simulated_bitcoin(settings: SimulatedBitcoin) -> Result<Prices> {
     let text = format!("SIMULATED prices, not real ones (seed {seed})");
     prices.origin = Some(Origin { text, simulated: true });
     Ok(prices)
-}
-
-fn cents(value: f64) -> f64 {
-    (value * 100.0).round() / 100.0
 }
