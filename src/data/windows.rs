@@ -37,11 +37,8 @@ impl WindowScaler {
     /// Measures each window of `data`, and scales past and future by it.
     pub fn fit_transform(data: &Dataset) -> (Self, Dataset) {
         let scaler = Self::fit(data);
-        let scaled = |values: &[f32], (steps, width): (usize, usize)| {
-            scaler.map(values, steps, width, |x, shift, scale| (x - shift) / scale)
-        };
-        let past = scaled(data.past(), (data.past_steps(), data.features()));
-        let future = scaled(data.future(), (data.future_steps(), data.targets()));
+        let past = scaler.scaled(data.past(), data.past_steps(), data.features());
+        let future = scaler.scaled(data.future(), data.future_steps(), data.targets());
         let scaled = data.with_values(past, future);
         (scaler, scaled)
     }
@@ -53,7 +50,7 @@ impl WindowScaler {
     /// [`Error::Shape`](crate::Error::Shape) when `values` does not hold n × `steps` × D values.
     pub fn scale(&self, values: &[f32], steps: usize) -> Result<Vec<f32>> {
         self.check(values, steps)?;
-        Ok(self.map(values, steps, self.targets, |x, shift, scale| (x - shift) / scale))
+        Ok(self.scaled(values, steps, self.targets))
     }
 
     /// The inverse, for values `(n, steps, D)` of the same windows, such as a prediction.
@@ -66,12 +63,11 @@ impl WindowScaler {
     }
 
     fn check(&self, values: &[f32], steps: usize) -> Result<()> {
-        let windows = self.shift.len() / self.features;
-        check_size(
-            format!("the number of values (n x steps x D, steps = {steps})"),
-            windows * self.targets * steps,
-            values.len(),
-        )
+        check_values(values, self.shift.len() / self.features * self.targets, steps)
+    }
+
+    fn scaled(&self, values: &[f32], steps: usize, width: usize) -> Vec<f32> {
+        self.map(values, steps, width, |x, shift, scale| (x - shift) / scale)
     }
 
     fn fit(data: &Dataset) -> Self {
@@ -231,11 +227,7 @@ impl LastValueScaler {
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) when `values` does not hold n × `steps` × D values.
     pub fn unscale(&self, values: &[f32], steps: usize) -> Result<Vec<f32>> {
-        check_size(
-            format!("the number of values (n x steps x D, steps = {steps})"),
-            self.last.len() * steps,
-            values.len(),
-        )?;
+        check_values(values, self.last.len(), steps)?;
         Ok(self.map(values, steps, |y, last| last * libm::expf(y)))
     }
 
@@ -245,6 +237,12 @@ impl LastValueScaler {
         let last = |i: usize| self.last[i / (steps * k) * k + i % k];
         values.iter().enumerate().map(|(i, &value)| f(value, last(i))).collect()
     }
+}
+
+/// Refuses values that are not `(n, steps, D)`; a step of all windows has `of_step` of them.
+fn check_values(values: &[f32], of_step: usize, steps: usize) -> Result<()> {
+    let what = format!("the number of values (n x steps x D, steps = {steps})");
+    check_size(what, of_step * steps, values.len())
 }
 
 /// Mean and population standard deviation of one feature of `(.., D)`.
