@@ -5,8 +5,8 @@ use super::aligned::Recycled;
 use super::level::{Isa, Kernel, Level};
 use super::outer::{Sequence, outer, row_sums, scratch_len};
 use super::product::{PANEL, Panels, Start, product};
-use super::threads::{MAX_SHARES, for_each, worth_threads};
-use super::tile::{MAX_VECTORS, Scatter, Tile, rows, rows_mut};
+use super::threads::{for_each, sum_of_shares, tiles_per_share, worth_threads};
+use super::tile::{Scatter, Tile, rows, rows_mut};
 
 /// Weights (O, H) and bias (O) of the head, packed for both directions.
 pub(crate) struct Dense {
@@ -179,7 +179,7 @@ impl DenseMap {
 
     /// Series of a whole tile.
     fn series(self) -> usize {
-        self.level.lanes() * MAX_VECTORS
+        Tile::whole(self.level.lanes())
     }
 
     fn worth_threads(self) -> bool {
@@ -213,7 +213,7 @@ impl DenseMap {
         let DenseMap { inputs, outputs, batch, steps, level } = self;
         assert_eq!(upstream.len(), batch * steps * outputs);
         let (from_len, to_len, series) = (steps * inputs, steps * outputs, self.series());
-        let tiles_per_share = Tile::number(batch, level.lanes()).div_ceil(MAX_SHARES).max(1);
+        let tiles_per_share = tiles_per_share(Tile::number(batch, level.lanes()));
         let weights = Dense::weights(inputs, outputs);
         let of_shares = of_x.chunks_mut(tiles_per_share * series * from_len);
         let mut gradients = Recycled::new(of_shares.len() * weights);
@@ -240,10 +240,6 @@ impl DenseMap {
                 level.run(Weights { dense, vectors, input, upstream, gradient, scratch });
             }
         });
-        let mut sum = vec![0.0; weights];
-        for gradient in gradients.chunks_exact(weights) {
-            sum.iter_mut().zip(gradient).for_each(|(to, from)| *to += from);
-        }
-        sum
+        sum_of_shares(&gradients, weights)
     }
 }

@@ -14,7 +14,7 @@
 
 use super::level::{Isa, Kernel};
 use super::product::{Block, PANEL, two_panels_fit};
-use super::tile::{BLOCK, MAX_VECTORS, Row, rows, rows_mut, transpose};
+use super::tile::{BLOCK, Row, Tile, rows, rows_mut, transpose};
 use std::ops::Range;
 use std::slice::ChunksExact;
 
@@ -89,7 +89,7 @@ fn transposed(features: usize, lanes: usize) -> usize {
 /// register.
 pub(crate) fn scratch_len(right: usize, lanes: usize) -> usize {
     // A row of the widest tile may be longer than the depth.
-    DEPTH.max(lanes * MAX_VECTORS) * (right.next_multiple_of(lanes.max(BLOCK)) + GROUP)
+    DEPTH.max(Tile::whole(lanes)) * (right.next_multiple_of(lanes.max(BLOCK)) + GROUP)
 }
 
 /// Adds the product to `gradient`, row-major, a row for each of the left rows: those of `left(0)`,

@@ -11,8 +11,8 @@ use super::level::Level;
 use super::lstm::Lstm;
 use super::outer::scratch_len;
 use super::simple_rnn::SimpleRnn;
-use super::threads::{MAX_SHARES, for_each, worth_threads};
-use super::tile::{MAX_VECTORS, Scatter, Tile};
+use super::threads::{for_each, sum_of_shares, tiles_per_share, worth_threads};
+use super::tile::{Scatter, Tile};
 use std::mem::swap;
 
 /// Which formulas a layer computes.
@@ -234,7 +234,7 @@ impl Pass<'_> {
 
     /// Series of a whole tile.
     fn series(self) -> usize {
-        self.lanes() * MAX_VECTORS
+        Tile::whole(self.lanes())
     }
 
     fn tile(self, index: usize) -> Tile {
@@ -424,7 +424,7 @@ impl Pass<'_> {
         let outputs = self.batch * self.steps * self.top();
         assert!(upstream.hidden.is_none_or(|hidden| hidden.len() == outputs));
         self.check::<K>(upstream.last);
-        let tiles_per_share = self.tiles().div_ceil(MAX_SHARES).max(1);
+        let tiles_per_share = tiles_per_share(self.tiles());
         let shares = self.tiles().div_ceil(tiles_per_share);
         let weights = self.stack.weights::<K>();
         let mut gradients = Recycled::new(shares * weights);
@@ -450,14 +450,9 @@ impl Pass<'_> {
             self.backward_share(packed, share, upstream);
         });
 
-        let mut sum = vec![0.0; weights];
-        for gradient in gradients.chunks_exact(weights) {
-            for (to, from) in sum.iter_mut().zip(gradient) {
-                *to += from;
-            }
-        }
+        let weights = sum_of_shares(&gradients, weights);
         let initial = self.owned_states::<K>(buffers, |buffers, _| &*buffers.carry);
-        Gradients { initial, weights: sum }
+        Gradients { initial, weights }
     }
 
     fn backward_share<K: Cell>(

@@ -5,8 +5,23 @@ use std::hint::spin_loop;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// The most gradients that are summed apart, to be added in the end.
-pub(super) const MAX_SHARES: usize = 16;
+/// The most shares of a batch: what so many threads can work on at once. Fixed, so that the result
+/// does not depend on the number of threads; small, since each share has a gradient of its own.
+pub(crate) const MAX_SHARES: usize = 16;
+
+/// How many tiles there are to a share, which adds up their gradients.
+pub(crate) fn tiles_per_share(tiles: usize) -> usize {
+    tiles.div_ceil(MAX_SHARES).max(1)
+}
+
+/// The sum of gradients of `len` weights each, in their order.
+pub(super) fn sum_of_shares(gradients: &[f32], len: usize) -> Vec<f32> {
+    let mut sum = vec![0.0; len];
+    for gradient in gradients.chunks_exact(len) {
+        sum.iter_mut().zip(gradient).for_each(|(to, from)| *to += from);
+    }
+    sum
+}
 
 /// Whether so many multiply-adds are worth to wake another thread.
 pub(super) fn worth_threads(multiply_adds: usize) -> bool {

@@ -27,14 +27,19 @@ pub(crate) struct Tile {
 }
 
 impl Tile {
+    /// How many series a whole tile holds.
+    pub(crate) fn whole(lanes: usize) -> usize {
+        lanes * MAX_VECTORS
+    }
+
     /// How many tiles a batch is cut into.
     pub(crate) fn number(batch: usize, lanes: usize) -> usize {
-        batch.div_ceil(lanes * MAX_VECTORS)
+        batch.div_ceil(Tile::whole(lanes))
     }
 
     /// Tile `index` of a batch; the last one is as narrow as its series allow.
     pub(crate) fn of(batch: usize, lanes: usize, index: usize) -> Tile {
-        let width = lanes * MAX_VECTORS;
+        let width = Tile::whole(lanes);
         let first = index * width;
         let count = width.min(batch - first);
         let vectors = count.div_ceil(lanes);

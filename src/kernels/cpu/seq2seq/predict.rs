@@ -33,7 +33,7 @@ impl Network {
             let rows = &work.output[..future_len * width];
             self.level.run(Scatter::<false> { rows, width, series: output, len: future_len });
         };
-        if series <= lanes * MAX_VECTORS {
+        if series <= Tile::whole(lanes) {
             // One tile: not worth a thread.
             if series > 0 {
                 let tile = Tile::of(series, lanes, 0);
@@ -41,7 +41,7 @@ impl Network {
             }
             return output;
         }
-        output.par_chunks_mut(lanes * MAX_VECTORS * future_len).enumerate().for_each_init(
+        output.par_chunks_mut(Tile::whole(lanes) * future_len).enumerate().for_each_init(
             || workspace(MAX_VECTORS),
             |work, (i, output)| run(work, Tile::of(series, lanes, i), output),
         );

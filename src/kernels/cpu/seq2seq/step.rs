@@ -9,7 +9,8 @@ use crate::kernels::cpu::gru::Gru;
 use crate::kernels::cpu::level::Level;
 use crate::kernels::cpu::optimizer::{Settings, Update, clip_factor, squared_length};
 use crate::kernels::cpu::outer::scratch_len;
-use crate::kernels::cpu::tile::{Gather, MAX_VECTORS, Tile};
+use crate::kernels::cpu::threads::{MAX_SHARES, tiles_per_share};
+use crate::kernels::cpu::tile::{Gather, Tile};
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -80,10 +81,6 @@ pub struct TrainStep {
     /// Of each thread, for the products that give the weights' gradients.
     scratch: Vec<Mutex<Aligned>>,
 }
-
-/// The most shares of a batch: what so many threads can work on at once. Fixed, so that the result
-/// does not depend on the number of threads; small, since each share has a gradient of its own.
-const MAX_SHARES: usize = 16;
 
 /// The most shares of a thread that have buffers at once. Threads wait for each other after so many,
 /// and the buffers take memory.
@@ -163,7 +160,7 @@ impl TrainStep {
         // Large layers: to keep the activations of all tiles takes less than several gradients,
         // none of which would stay in any cache.
         let one_share = self.activations(tiles) < gradients;
-        let tiles_per_share = if one_share { tiles } else { tiles.div_ceil(MAX_SHARES) };
+        let tiles_per_share = if one_share { tiles } else { tiles_per_share(tiles) };
         let pass = Pass { windows, batch, factor, tiles };
         factor * self.sum_of_shares(pass, tiles_per_share)
     }
@@ -210,7 +207,7 @@ impl TrainStep {
         let NetworkShape { hidden, .. } = &self.network.shape;
         let steps = self.past_steps + self.future_steps;
         let rows = hidden.iter().map(|hidden| (Gru::SAVED + 1) * hidden).sum::<usize>();
-        tiles * steps * rows * self.network.level.lanes() * MAX_VECTORS
+        tiles * steps * rows * Tile::whole(self.network.level.lanes())
     }
 
     /// The optimiser, with the gradient scaled down if it is too long.
@@ -242,7 +239,7 @@ impl TrainStep {
             self.shares.push(Share::new(self.weights.len()));
         }
         let NetworkShape { hidden, features, .. } = &self.network.shape;
-        let width = self.network.level.lanes() * MAX_VECTORS;
+        let width = Tile::whole(self.network.level.lanes());
         while self.workspaces.len() < workspaces {
             let (shape, past, future) = (&self.network.shape, self.past_steps, self.future_steps);
             self.workspaces.push(Workspace::new(shape, past, future, width, true));
