@@ -4,11 +4,13 @@ use std::env;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 
-use crate::project::{self, KERNEL, Project};
+use crate::project::{self, Project};
 use crate::seed;
+use crate::variant::Variant;
 
 /// How evcxr's `main` reads the path of Jupyter's file.
 const CONTROL_FILE: &str = "--control_file";
@@ -20,21 +22,28 @@ const FOLDER: &str = "SEQ2SEQ_WORKBOOK_KERNEL";
 pub(crate) fn install(project: &Project) -> Result<()> {
     let share = project.venv().join("share").join("jupyter");
     let launcher = env::current_exe().context("cannot tell the path of the launcher")?;
-    let kernel = serde_json::json!({
-        "argv": [launcher, "kernel", "{connection_file}"],
-        "display_name": "Rust (seq2seq)",
-        "language": "rust",
-        // evcxr ends the process that runs the cells, and lives on.
-        "interrupt_mode": "message",
-    });
+    let mut files = Vec::new();
+    for variant in Variant::ALL {
+        let mut argv = vec![launcher.display().to_string(), "kernel".into()];
+        if variant == Variant::Polars {
+            argv.push("--polars".into());
+        }
+        argv.push("{connection_file}".into());
+        let kernel = serde_json::json!({
+            "argv": argv,
+            "display_name": variant.display_name(),
+            "language": "rust",
+            // evcxr ends the process that runs the cells, and lives on.
+            "interrupt_mode": "message",
+        });
+        files.push((share.join("kernels").join(variant.kernel()).join("kernel.json"), kernel));
+    }
     // Nobody wants a window that asks for news in the middle of a lesson.
     let settings = serde_json::json!({
         "@jupyterlab/apputils-extension:notification": { "fetchNews": "false" },
     });
-    for (path, content) in [
-        (share.join("kernels").join(KERNEL).join("kernel.json"), kernel),
-        (share.join("lab").join("settings").join("overrides.json"), settings),
-    ] {
+    files.push((share.join("lab").join("settings").join("overrides.json"), settings));
+    for (path, content) in files {
         let content = format!("{content:#}\n");
         if fs::read_to_string(&path).is_ok_and(|present| present == content) {
             continue;
@@ -54,13 +63,21 @@ pub(crate) fn install(project: &Project) -> Result<()> {
 /// is rebuilt first: the kernel would have to compile the same, and so the next one need not. When
 /// that fails the kernel starts all the same, without the crate, and the notebook's own `:dep` line
 /// shows the compiler's message where a learner sees it.
-pub(crate) fn start(project: &Project, connection_file: &Path) -> Result<()> {
+pub(crate) fn start(project: &Project, variant: Variant, connection_file: &Path) -> Result<()> {
+    let ready = match variant {
+        Variant::Core => Ok(()),
+        Variant::Polars if seed::has_polars(project)? => seed::ensure_polars(project),
+        Variant::Polars => return stand_in(project, connection_file),
+    };
     let lock = project.lock()?;
     remove_leftovers(project)?;
-    let ready = seed::ensure(project);
+    let ready = ready.and_then(|()| match variant {
+        Variant::Core => seed::ensure(project),
+        Variant::Polars => Ok(()),
+    });
     // As deep as the seed, since shared objects name their libraries by relative paths.
     let folder = project.state.join(format!("kernel-{}", std::process::id()));
-    seed::copy(&project.seed(), &folder)
+    seed::copy(&variant.seed(project), &folder)
         .with_context(|| format!("cannot prepare {}", folder.display()))?;
     if let Err(error) = ready {
         eprintln!("The kernel starts cold: {error:#}");
@@ -84,6 +101,38 @@ pub(crate) fn start(project: &Project, connection_file: &Path) -> Result<()> {
         .stdin(alive)
         .exec();
     Err(error).context("cannot start the kernel")
+}
+
+/// Starts to compile what [`Variant::Polars`] needs, unless somebody is at it, and becomes a kernel that
+/// answers every cell with what to do.
+fn stand_in(project: &Project, connection_file: &Path) -> Result<()> {
+    prepare_polars(project)?;
+    let error = project
+        .jupyter()
+        .args(["-I", "-c", include_str!("not_ready.py")])
+        .arg(connection_file)
+        .arg(Variant::Polars.seed(project))
+        .arg(project.state.join(seed::POLARS_LOCK))
+        .exec();
+    Err(error).context("cannot start the kernel")
+}
+
+/// Builds the seed of [`Variant::Polars`] in the background; what it says is in a log beside it. It
+/// goes on when a notebook is closed.
+pub(crate) fn prepare_polars(project: &Project) -> Result<()> {
+    let path = project.state.join("polars.log");
+    let log = File::options().create(true).append(true).open(&path);
+    let log = log.with_context(|| format!("cannot write {}", path.display()))?;
+    let launcher = env::current_exe().context("cannot tell the path of the launcher")?;
+    project::clean_command(launcher)
+        .arg("polars")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .process_group(0)
+        .spawn()
+        .context("cannot start the launcher")?;
+    Ok(())
 }
 
 /// Whether this process is a kernel that [`start`] has prepared.

@@ -6,8 +6,9 @@ use std::os::unix::process::CommandExt;
 
 use anyhow::{Context, Result};
 
-use crate::project::{KERNEL, Project};
-use crate::setup;
+use crate::project::Project;
+use crate::variant::Variant;
+use crate::{kernel, seed, setup};
 
 pub(crate) fn run(project: &Project, arguments: &[OsString]) -> Result<()> {
     let port = value_of(arguments, &["--port", "--ServerApp.port"])
@@ -20,16 +21,22 @@ pub(crate) fn run(project: &Project, arguments: &[OsString]) -> Result<()> {
     let ensure_port = || port.map_or(Ok(()), |port| ensure_free(&host, port));
     // At once, and again after a set-up that can take minutes.
     ensure_port()?;
-    setup::ensure(project)?;
+    setup::ensure(project, Variant::Core)?;
     ensure_port()?;
+    if !seed::has_polars(project)? {
+        eprintln!("Compiling polars in the background; its notebook will say when it is ready.");
+        kernel::prepare_polars(project)?;
+    }
 
     let mut lab = project.jupyter();
     lab.args(["-m", "jupyterlab"])
         .arg(format!("--ServerApp.root_dir={}", project.notebooks().display()))
-        .arg(format!("--MappingKernelManager.default_kernel_name={KERNEL}"))
+        .arg(format!("--MappingKernelManager.default_kernel_name={}", Variant::Core.kernel()))
         // The Python kernel comes along with JupyterLab; a lesson in Rust has no use for it.
         .arg("--KernelSpecManager.ensure_native_kernel=False")
-        .arg(format!("--KernelSpecManager.allowed_kernelspecs={KERNEL}"))
+        .args(
+            Variant::ALL.map(|v| format!("--KernelSpecManager.allowed_kernelspecs={}", v.kernel())),
+        )
         .arg("--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate");
     if port.is_some() {
         // Otherwise Jupyter silently takes another port than the one asked for.

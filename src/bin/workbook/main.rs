@@ -12,6 +12,7 @@ mod run;
 mod seed;
 mod setup;
 mod tests;
+mod variant;
 mod venv;
 
 use std::ffi::OsString;
@@ -21,6 +22,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use project::Project;
+use variant::Variant;
 
 /// The workbook: notebooks on recurrent networks for time series, in Rust.
 #[derive(Parser)]
@@ -55,12 +57,18 @@ enum Task {
     /// What Jupyter starts for each open notebook.
     #[command(hide = true)]
     Kernel {
+        /// For the notebook on prices.
+        #[arg(long)]
+        polars: bool,
         /// The file in which Jupyter says how to reach it.
         connection_file: PathBuf,
     },
     /// Compiles what every kernel needs into the current seed.
     #[command(hide = true)]
     Warm,
+    /// Compiles what the notebook on prices needs, leaving the machine to whoever else wants it.
+    #[command(hide = true)]
+    Polars,
 }
 
 fn main() -> ExitCode {
@@ -88,7 +96,16 @@ fn perform() -> Result<()> {
         Task::Test => tests::run(&project),
         Task::Exercises { check } => exercises::run(&project, check),
         Task::FetchBtc => fetch::run(&project),
-        Task::Kernel { connection_file } => kernel::start(&project, &connection_file),
+        Task::Kernel { polars: false, connection_file } => {
+            kernel::start(&project, Variant::Core, &connection_file)
+        }
+        Task::Kernel { polars: true, connection_file } => {
+            kernel::start(&project, Variant::Polars, &connection_file)
+        }
         Task::Warm => seed::warm(),
+        Task::Polars => {
+            rustix::process::nice(19).ok();
+            seed::ensure_polars(&project)
+        }
     }
 }

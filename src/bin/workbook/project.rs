@@ -8,9 +8,6 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-/// The name of the kernel, as the notebooks' metadata has it.
-pub(crate) const KERNEL: &str = "seq2seq-rust";
-
 /// The repository, and the folder below `target/` with everything that the launcher makes.
 pub(crate) struct Project {
     pub(crate) root: PathBuf,
@@ -38,10 +35,6 @@ impl Project {
         self.root.join("notebooks")
     }
 
-    pub(crate) fn seed(&self) -> PathBuf {
-        self.state.join("seed")
-    }
-
     pub(crate) fn venv(&self) -> PathBuf {
         self.state.join("venv")
     }
@@ -53,7 +46,12 @@ impl Project {
     /// Waits for the lock over everything below [`Project::state`]; it is held until the file is
     /// dropped, and the system drops it for a process that dies.
     pub(crate) fn lock(&self) -> Result<File> {
-        let path = self.state.join("lock");
+        self.lock_file("lock")
+    }
+
+    /// Waits for the lock over a file below [`Project::state`].
+    pub(crate) fn lock_file(&self, name: &str) -> Result<File> {
+        let path = self.state.join(name);
         let file =
             File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
         match file.try_lock() {

@@ -145,7 +145,8 @@ def run(path, arguments):
         sources = [source.replace(old, new) for source in sources]
 
     started = time.monotonic()
-    kernel = Kernel(arguments.kernel, path.parent.resolve(), arguments.timeout)
+    name = notebook.metadata.kernelspec.name
+    kernel = Kernel(name, path.parent.resolve(), arguments.timeout)
     try:
         starting = time.monotonic() - started
         if arguments.timings:
@@ -210,7 +211,6 @@ def save(path, notebook, cells, results):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--kernel", required=True)
     parser.add_argument("--timeout", type=int, required=True)
     for flag in "--keep-going", "--save", "--timings":
         parser.add_argument(flag, action="store_true")

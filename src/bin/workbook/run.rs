@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
-use crate::project::{KERNEL, Project};
+use crate::project::Project;
 use crate::setup;
+use crate::variant::Variant;
 
 /// Speaks to the kernel through Jupyter's own client.
 const SCRIPT: &str = include_str!("run.py");
@@ -34,14 +35,18 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(project: &Project, options: &Options) -> Result<()> {
+    let mut needed = Variant::Core;
     for notebook in &options.notebooks {
         ensure_notebook(project, notebook)?;
+        if Variant::of_notebook(notebook)? == Variant::Polars {
+            needed = Variant::Polars;
+        }
     }
-    setup::ensure(project)?;
+    setup::ensure(project, needed)?;
 
     let mut command = project.jupyter();
     // Isolated, so that a file in the current folder cannot pass for a Python module.
-    command.args(["-I", "-c", SCRIPT, "--kernel", KERNEL]);
+    command.args(["-I", "-c", SCRIPT]);
     command.args(["--timeout", &options.timeout.to_string()]);
     for (flag, given) in [
         ("--keep-going", options.keep_going),

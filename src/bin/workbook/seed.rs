@@ -20,8 +20,12 @@ use sha2::{Digest, Sha256};
 
 use crate::project::{Project, clean_command};
 use crate::setup::step;
+use crate::variant::Variant;
 
 const SPACE_MB: u64 = 2000;
+
+/// The lock of whoever builds the seed with polars.
+pub(crate) const POLARS_LOCK: &str = "polars-lock";
 
 /// Runs first in every kernel, followed by the `:dep` line.
 ///
@@ -56,7 +60,7 @@ struct Key {
 }
 
 impl Key {
-    fn of(project: &Project) -> Result<Key> {
+    fn of(project: &Project, variant: Variant) -> Result<Key> {
         let mut sha = Sha256::new();
         let rustc = clean_command("rustc")
             .arg("-vV")
@@ -65,7 +69,7 @@ impl Key {
         sha.update(rustc.stdout);
         // evcxr links with lld when it finds it, which changes the flags of every crate.
         sha.update([u8::from(is_on_path("lld"))]);
-        sha.update(dependency(project));
+        sha.update(variant.dependency(project));
         let read = |name: &str| {
             fs::read(project.root.join(name)).with_context(|| format!("cannot read {name}"))
         };
@@ -129,11 +133,6 @@ fn list_sources(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// The `:dep` line of the notebooks, with the path that evcxr makes of theirs.
-fn dependency(project: &Project) -> String {
-    format!(":dep seq2seq = {{ path = {:?} }}", project.root)
-}
-
 /// What makes evcxr work in `folder`.
 ///
 /// evcxr passes flags of its own to every compilation, so these reach only the `cargo metadata` from
@@ -146,37 +145,90 @@ pub(crate) fn environment(folder: &Path) -> [(&'static str, OsString); 3] {
     ]
 }
 
-/// Builds the seed, unless it is there and made from the present sources. The caller holds the lock.
-///
-/// It is built beside the old one, which it replaces when it is complete. An interrupted build is
-/// taken up where it stopped. With the same compiler it starts from the old seed, so that cargo
-/// compiles only what has changed.
+/// Builds the seed of [`Variant::Core`], unless it is there and made from the present sources. The
+/// caller holds the project's lock.
 pub(crate) fn ensure(project: &Project) -> Result<()> {
-    let key = Key::of(project)?;
-    let seed = project.seed();
-    if key.matches(&seed) {
+    let key = Key::of(project, Variant::Core)?;
+    if !key.matches(&Variant::Core.seed(project)) {
+        let new = prepare(project, Variant::Core, &key)?;
+        let title = "Compiling what every notebook needs";
+        build(project, Variant::Core, &key, &new, title)?;
+        replace(project, Variant::Core, &new)?;
+    }
+    Ok(())
+}
+
+/// Builds the seed of [`Variant::Polars`], unless it is there and made from the present sources. When
+/// another process is at it, waits for that one.
+///
+/// The project's lock is held for moments only, so that kernels of the other variant can start
+/// meanwhile.
+pub(crate) fn ensure_polars(project: &Project) -> Result<()> {
+    let _alone = project.lock_file(POLARS_LOCK)?;
+    let key = Key::of(project, Variant::Polars)?;
+    let lock = project.lock()?;
+    if key.matches(&Variant::Polars.seed(project)) {
         return Ok(());
     }
-    let new = project.state.join("seed-new");
-    if !key.matches(&new) {
-        project.ensure_space(SPACE_MB, "compiling what the notebooks need")?;
-        if new.exists() && !key.has_base_of(&new) {
-            fs::remove_dir_all(&new)?;
-        }
-        if !new.exists() && key.has_base_of(&seed) {
-            copy(&seed, &new)?;
-        }
-        step("Compiling what every notebook needs", || build(project, &key, &new))?;
+    ensure(project)?;
+    let new = prepare(project, Variant::Polars, &key)?;
+    drop(lock);
+    build(project, Variant::Polars, &key, &new, "Compiling polars for the notebook on prices")?;
+    let _lock = project.lock()?;
+    replace(project, Variant::Polars, &new)
+}
+
+/// Whether the seed of [`Variant::Polars`] is there, or at least so much of it that it takes no longer
+/// to renew than the other one.
+pub(crate) fn has_polars(project: &Project) -> Result<bool> {
+    let key = Key::of(project, Variant::Polars)?;
+    Ok(key.has_base_of(&Variant::Polars.seed(project)))
+}
+
+/// The folder in which a new seed is built, beside the old one.
+///
+/// An interrupted build is taken up where it stopped. With the same compiler it starts from the old
+/// seed, so that cargo compiles only what has changed; and the first one with polars from the one
+/// without.
+fn prepare(project: &Project, variant: Variant, key: &Key) -> Result<PathBuf> {
+    let seed = variant.seed(project);
+    let new = seed.with_extension("new");
+    if key.matches(&new) {
+        return Ok(new);
     }
+    project.ensure_space(SPACE_MB, "compiling what the notebooks need")?;
+    if new.exists() && !key.has_base_of(&new) {
+        fs::remove_dir_all(&new)?;
+    }
+    if !new.exists() {
+        if key.has_base_of(&seed) {
+            copy(&seed, &new)?;
+        } else if variant == Variant::Polars {
+            copy(&Variant::Core.seed(project), &new)?;
+        }
+    }
+    Ok(new)
+}
+
+/// Puts a complete new seed in the place of the old one. The caller holds the project's lock.
+fn replace(project: &Project, variant: Variant, new: &Path) -> Result<()> {
+    let seed = variant.seed(project);
     if seed.exists() {
         fs::remove_file(seed.join("key")).ok();
         fs::remove_dir_all(&seed).with_context(|| format!("cannot remove {}", seed.display()))?;
     }
-    fs::rename(&new, &seed).with_context(|| format!("cannot create {}", seed.display()))
+    fs::rename(new, &seed).with_context(|| format!("cannot create {}", seed.display()))
 }
 
-fn build(project: &Project, key: &Key, folder: &Path) -> Result<()> {
-    let dependency = dependency(project);
+fn build(project: &Project, variant: Variant, key: &Key, folder: &Path, title: &str) -> Result<()> {
+    if key.matches(folder) {
+        return Ok(());
+    }
+    step(title, || compile(project, variant, key, folder))
+}
+
+fn compile(project: &Project, variant: Variant, key: &Key, folder: &Path) -> Result<()> {
+    let dependency = variant.dependency(project);
     let lock = fs::read_to_string(project.root.join("Cargo.lock"))?;
     for (name, content) in [
         ("config/Cargo.lock", &lock),

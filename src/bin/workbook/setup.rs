@@ -5,21 +5,28 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::project::Project;
+use crate::variant::Variant;
 use crate::{kernel, seed, venv};
 
 pub(crate) fn run(project: &Project) -> Result<()> {
-    ensure(project)?;
+    ensure(project, Variant::Polars)?;
     println!("The workbook is set up: `cargo workbook lab` opens it.");
     Ok(())
 }
 
-/// Sets up what is missing or out of date, and says nothing when that is nothing.
-pub(crate) fn ensure(project: &Project) -> Result<()> {
-    let _lock = project.lock()?;
+/// Sets up what is missing or out of date for notebooks of the variant, and says nothing when that is
+/// nothing.
+pub(crate) fn ensure(project: &Project, variant: Variant) -> Result<()> {
+    let lock = project.lock()?;
     kernel::remove_leftovers(project)?;
     venv::ensure(project)?;
     kernel::install(project)?;
-    seed::ensure(project)
+    seed::ensure(project)?;
+    drop(lock);
+    match variant {
+        Variant::Core => Ok(()),
+        Variant::Polars => seed::ensure_polars(project),
+    }
 }
 
 /// Runs `work` between two lines: what it is, and how long it took.

@@ -4,9 +4,10 @@ use anyhow::{Context, Result, ensure};
 
 use crate::project::Project;
 use crate::setup;
+use crate::variant::Variant;
 
 pub(crate) fn run(project: &Project) -> Result<()> {
-    setup::ensure(project)?;
+    setup::ensure(project, Variant::Polars)?;
     // One build for everything, the launcher's own: a second profile would compile the kernel's
     // rust-analyzer again, which takes longer than all tests together.
     cargo_test(project, &["--release", "--features", "lab"])?;
