@@ -230,5 +230,9 @@ proptest! {
         let first = test.past().iter().copied().fold(f32::INFINITY, f32::min);
         prop_assert_eq!(first - last, (gap + 1) as f32);
         prop_assert_eq!(test.future()[test.future().len() - 1], (rows - 1) as f32);
+
+        let (train_rows, _) = split.parts(rows).unwrap();
+        let known = frame.head(Some(train_rows.end));
+        prop_assert_eq!(split.all_windows(&known, &["row"]).unwrap(), train);
     }
 }

@@ -86,6 +86,16 @@ impl TimeSplit {
         };
         Ok((cut(train)?, cut(test)?))
     }
+
+    /// All windows of the named columns, without a split: for rows that lie on one side of it already,
+    /// such as the parts of a [`Fold`](crate::evaluate::Fold).
+    ///
+    /// # Errors
+    /// [`Error::Data`] as [`TimeSplit::windows`], and when there are fewer rows than a window has.
+    pub fn all_windows(&self, frame: &DataFrame, columns: &[&str]) -> Result<Dataset> {
+        let (values, _) = values_of(frame, columns)?;
+        Dataset::windows(&values, self.past_steps, self.future_steps, columns.len())
+    }
 }
 
 /// Columns side by side, `(T, D)`, from the first row on in which all have a value, and T.
