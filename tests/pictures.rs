@@ -119,6 +119,20 @@ fn the_axis_of_losses_has_numbers_on_any_range() {
     }
 }
 
+/// The ticks of prices must fit beside the axis, and those of small values must differ.
+#[test]
+fn ticks_are_as_short_as_they_can_be() {
+    for (scale, expected, unexpected) in
+        [(1e4, "15000", "15000."), (1.0, "1.5", "1.50"), (1e-5, "0.000015", "0.0000150")]
+    {
+        let (past, future) = (vec![scale; 4], vec![2.0 * scale; 4]);
+        let data = Dataset::new(past, future, 4, 4, 1).unwrap();
+        let picture = plot::examples(&data, 1).unwrap();
+        check(&picture, &[expected]);
+        assert!(!picture.svg().contains(unexpected), "{unexpected}");
+    }
+}
+
 #[test]
 fn only_what_is_predicted_is_drawn() {
     let data = sine_cosine(SineCosine { series: 3, ..Default::default() }).unwrap();

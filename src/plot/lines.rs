@@ -6,7 +6,7 @@ use super::Picture;
 use super::log_axis::LogAxis;
 use super::picture::{Drawing, Drawn};
 use super::style::{
-    Entry, FUTURE, GRID, HEADER, INK, Marker, PAST, PREDICTION, VALIDATION, header, text,
+    Entry, FUTURE, GRID, HEADER, INK, Marker, PAST, PREDICTION, VALIDATION, header, number, text,
 };
 use crate::error::{Error, Result};
 
@@ -121,11 +121,6 @@ fn from_zero((low, high): (f64, f64)) -> (f64, f64) {
 }
 
 /// A tick of an axis, without the digits that rounding leaves behind.
-fn number(value: &f64) -> String {
-    let text = format!("{value:.4}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
 struct Lines<'a> {
     title: &'a str,
     names: (&'a str, &'a str),
@@ -143,7 +138,7 @@ impl Drawing for Lines<'_> {
             colored.map(|((label, _), color)| Entry::line(*label, color)).collect();
         header(&top, self.title, &entries)?;
         match self.scale {
-            Scale::Linear => self.draw_chart(&chart, self.y.0..self.y.1, &number),
+            Scale::Linear => self.draw_chart(&chart, self.y.0..self.y.1, &|y| number(*y)),
             Scale::Logarithmic => {
                 let values = self.lines.iter().flat_map(|(_, points)| points.iter().map(|p| p.1));
                 self.draw_chart(&chart, LogAxis::around(values), &LogAxis::label)
@@ -174,7 +169,7 @@ impl Lines<'_> {
             .y_desc(self.names.1)
             .x_labels(12)
             .y_labels(6)
-            .x_label_formatter(&number)
+            .x_label_formatter(&|x| number(*x))
             .y_label_formatter(y_label)
             .axis_desc_style(text(16, INK))
             .label_style(text(14, INK))

@@ -4,7 +4,7 @@ use plotters::prelude::*;
 use super::Picture;
 use super::picture::{Drawing, Drawn};
 use super::style::{
-    Entry, FUTURE, GRID, HEADER, INK, Marker, PAST, PREDICTION, anchored, header, text,
+    Entry, FUTURE, GRID, HEADER, INK, Marker, PAST, PREDICTION, anchored, header, number, text,
 };
 use crate::data::{Dataset, Window};
 use crate::error::{Error, Result, check_size};
@@ -148,12 +148,13 @@ impl Series<'_> {
         let values = values.chain(prediction.unwrap_or_default()).chain(&lower).chain(&upper);
         let (low, high) = values
             .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &v| (low.min(v), high.max(v)));
-        let room = ((high - low) * 0.08).max(1e-3);
+        let span = if high > low { high - low } else { high.abs().max(1.0) };
+        let room = 0.08 * span;
         let mut chart = ChartBuilder::on(area)
             .margin(8)
             .margin_top(20) // room for the number of the series
             .x_label_area_size(40)
-            .y_label_area_size(58)
+            .y_label_area_size(62)
             .build_cartesian_2d(0.5..steps as f32 + 0.5, low - room..high + room)?;
         chart
             .configure_mesh()
@@ -162,6 +163,7 @@ impl Series<'_> {
             .x_labels(10)
             .y_labels(5)
             .x_label_formatter(&|x| format!("{x:.0}"))
+            .y_label_formatter(&|y| number(f64::from(*y)))
             .axis_desc_style(text(15, INK))
             .label_style(text(13, INK))
             .bold_line_style(GRID)

@@ -71,6 +71,17 @@ impl Entry {
     }
 }
 
+/// A tick: four digits after the point, more for a small number, without the zeros that end them.
+pub(super) fn number(value: f64) -> String {
+    // Of zero the logarithm is infinite.
+    let decimals = (3.0 - value.abs().log10().floor()).clamp(4.0, 12.0) as usize;
+    let text = format!("{value:.decimals$}");
+    match text.trim_end_matches('0').trim_end_matches('.') {
+        "-0" => "0".to_owned(),
+        text => text.to_owned(),
+    }
+}
+
 /// Draws title and legend into the strip `area`, side by side from the left.
 pub(super) fn header<DB: DrawingBackend>(
     area: &DrawingArea<DB, Shift>,
