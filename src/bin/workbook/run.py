@@ -11,6 +11,7 @@ import queue
 import re
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -102,6 +103,32 @@ class Kernel:
         return peaks
 
 
+class SessionMemory(threading.Thread):
+    """Samples the memory of this process and everything that it has started: the kernel, the process
+    that runs the cells, and the compiler. A page that several of them share counts once."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.peak = 0
+        self.stopped = threading.Event()
+        self.start()
+
+    def run(self):
+        while not self.stopped.wait(0.2):
+            self.peak = max(self.peak, proportional_memory(os.getpid()))
+
+
+def proportional_memory(process):
+    """The proportional set size, in MB, of a process and its descendants."""
+    folder = Path(f"/proc/{process}")
+    try:
+        match = re.search(r"^Pss:\s+(\d+) kB", (folder / "smaps_rollup").read_text(), re.MULTILINE)
+        children = [c for task in folder.glob("task/*/children") for c in task.read_text().split()]
+    except OSError:  # it has ended
+        return 0
+    return (int(match[1]) / 1000 if match else 0) + sum(map(proportional_memory, children))
+
+
 def peak(process):
     status = Path(f"/proc/{process}/status").read_text()
     match = re.search(r"VmHWM:\s+(\d+) kB", status)
@@ -180,9 +207,12 @@ def run(path, arguments):
         if arguments.timings:
             for name, megabytes in kernel.memory().items():
                 print(f"  peak memory of the {name} process: {megabytes:.0f} MB", flush=True)
+            print(f"  peak memory of all, compiler included: {session.peak:.0f} MB", flush=True)
         print(f"{path}: ok, kernel {starting:.1f} s, cells {busy:.1f} s", flush=True)
     finally:
         kernel.close()
+        if session:
+            session.stopped.set()
     if arguments.save:
         save(path, notebook, [cell for _, cell in numbered], results)
     return []
