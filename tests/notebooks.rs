@@ -8,6 +8,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use base64::Engine;
 use seq2seq::dfdx;
@@ -23,9 +24,14 @@ fn notebooks_are_valid_and_readable() {
         let name = path.display();
         let notebook = read(&path);
         assert_eq!((&notebook["nbformat"], &notebook["nbformat_minor"]), (&json!(4), &json!(5)));
+        let (kernel, display_name) = if path.ends_with("exercise_4_bitcoin.ipynb") {
+            ("seq2seq-rust-polars", "Rust (seq2seq, polars)")
+        } else {
+            ("seq2seq-rust", "Rust (seq2seq)")
+        };
         assert_eq!(
             notebook["metadata"]["kernelspec"],
-            json!({"display_name": "Rust (seq2seq)", "language": "rust", "name": "seq2seq-rust"}),
+            json!({"display_name": display_name, "language": "rust", "name": kernel}),
             "{name}"
         );
         let cells = cells(&notebook);
@@ -108,9 +114,8 @@ fn every_picture_is_one_bundle_of_svg_and_png() {
 #[test]
 fn every_notebook_runs_as_shipped() {
     let _turn = turn();
-    let mut arguments = vec!["run".into()];
-    arguments.extend(exercises().into_iter().map(path_text));
-    expect_success(&workbook(&arguments));
+    let run = |path| vec!["run".to_owned(), path_text(path)];
+    expect_successes(exercises().into_iter().map(run).collect());
 }
 
 /// One edit a notebook, as somebody in a class would make it. In the solutions, whose other cells are
@@ -125,16 +130,18 @@ fn every_notebook_runs_with_an_edited_hyperparameter() {
         ("exercise_1_sine_cosine", "hidden_size: 12", "hidden_size: 7"),
         ("exercise_2_two_sines", "hidden_size: 35", "hidden_size: 20"),
         ("exercise_3_denoising", "hidden_size: 35", "hidden_size: 20"),
+        ("exercise_4_bitcoin", "hidden_size: 48", "hidden_size: 24"),
     ];
     let paths = solutions();
     let names: Vec<_> =
         paths.iter().map(|path| path.file_stem().unwrap().to_str().unwrap()).collect();
     let edited: Vec<_> = edits.iter().map(|(name, ..)| *name).collect();
     assert_eq!(names, edited, "a notebook without an edit, or an edit without a notebook");
-    for (name, old, new) in edits {
-        let path = path_text(Path::new(ROOT).join(format!("notebooks/solutions/{name}.ipynb")));
-        expect_success(&workbook(&["run", "--replace", old, new, path.as_str()]));
-    }
+    let run = |(name, old, new): (&str, &str, &str)| {
+        let path = format!("notebooks/solutions/{name}.ipynb");
+        ["run", "--replace", old, new, &path].map(str::to_owned).to_vec()
+    };
+    expect_successes(edits.into_iter().map(run).collect());
 }
 
 /// Two kernels at once, each with a notebook of its own.
@@ -389,6 +396,32 @@ fn an_interrupted_set_up_is_completed_by_the_next() {
     assert!(state.join("venv/complete").exists());
 }
 
+/// Somebody opens the notebook on prices too early.
+#[test]
+#[cfg(unix)]
+fn the_kernel_for_prices_says_when_it_is_not_ready() {
+    let _turn = turn();
+    let state = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stand_in");
+    fs::remove_dir_all(&state).ok();
+    fs::create_dir_all(&state).unwrap();
+    let venv = Path::new(ROOT).join("target/workbook/venv");
+    std::os::unix::fs::symlink(&venv, state.join("venv")).unwrap();
+    let output = Command::new(venv.join("bin/python"))
+        .args(["-I", "-c", include_str!("stand_in.py")])
+        .arg(&state)
+        .env("SEQ2SEQ_WORKBOOK_STATE", &state)
+        .output()
+        .unwrap();
+    expect_success(&output);
+    let answers: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let expected = ["still being compiled", "could not be compiled", "polars is ready. Restart"];
+    assert_eq!(answers.len(), expected.len());
+    for (answer, expected) in answers.iter().zip(expected) {
+        assert_eq!(answer["status"], "error", "{answer}");
+        assert!(text(&answer["evalue"]).contains(expected), "{answer}");
+    }
+}
+
 // ---- help ------------------------------------------------------------------------------------
 
 /// Runs blocks one after the other in this process, for a result, and gives the same code as the
@@ -430,6 +463,22 @@ fn expect_success(output: &Output) {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+/// Runs the launcher with each of these arguments, two at a time: while one compiles a cell, another
+/// can train.
+fn expect_successes(runs: Vec<Vec<String>>) {
+    let runs = Mutex::new(runs.into_iter());
+    let next = || runs.lock().unwrap_or_else(PoisonError::into_inner).next();
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some(arguments) = next() {
+                    expect_success(&workbook(&arguments));
+                }
+            });
+        }
+    });
 }
 
 fn expect_failure(output: &Output) -> String {

@@ -66,7 +66,8 @@ enum Task {
     /// Compiles what every kernel needs into the current seed.
     #[command(hide = true)]
     Warm,
-    /// Compiles what the notebook on prices needs, leaving the machine to whoever else wants it.
+    /// Compiles what the notebook on prices needs, unless somebody is at it; whoever else wants the
+    /// machine comes first.
     #[command(hide = true)]
     Polars,
 }
@@ -103,9 +104,10 @@ fn perform() -> Result<()> {
             kernel::start(&project, Variant::Polars, &connection_file)
         }
         Task::Warm => seed::warm(),
-        Task::Polars => {
+        Task::Polars if project.is_free(seed::POLARS_LOCK) => {
             rustix::process::nice(19).ok();
             seed::ensure_polars(&project)
         }
+        Task::Polars => Ok(()),
     }
 }

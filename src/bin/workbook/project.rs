@@ -67,6 +67,11 @@ impl Project {
         Ok(file)
     }
 
+    /// Whether nobody holds the lock over a file below [`Project::state`].
+    pub(crate) fn is_free(&self, name: &str) -> bool {
+        File::create(self.state.join(name)).is_ok_and(|file| file.try_lock().is_ok())
+    }
+
     /// A command of the Python environment, with all of Jupyter's files below [`Project::state`].
     pub(crate) fn jupyter(&self) -> Command {
         let folder = self.state.join("jupyter");
