@@ -171,6 +171,7 @@ def run(path, arguments):
             raise Failure(f"no code cell contains {old!r}, which --replace is to replace")
         sources = [source.replace(old, new) for source in sources]
 
+    session = SessionMemory() if arguments.timings else None
     started = time.monotonic()
     name = notebook.metadata.kernelspec.name
     kernel = Kernel(name, path.parent.resolve(), arguments.timeout)
