@@ -6,12 +6,13 @@ use super::Picture;
 use super::log_axis::LogAxis;
 use super::picture::{Drawing, Drawn};
 use super::style::{
-    Entry, FUTURE, GRID, HEADER, INK, Marker, PAST, PREDICTION, VALIDATION, header, number, text,
+    Entry, FUTURE, GRID, HEADER, INK, Marker, PAST, PREDICTION, PURPLE, SKY, VALIDATION, header,
+    number, text,
 };
 use crate::error::{Error, Result};
 
 /// Colours of the lines, in their order; after the last the first again.
-const COLORS: [RGBColor; 4] = [PAST, PREDICTION, FUTURE, VALIDATION];
+const COLORS: [RGBColor; 6] = [PAST, PREDICTION, FUTURE, VALIDATION, PURPLE, SKY];
 
 /// Lines of up to so many points have a marker at each.
 const MARKED: usize = 80;

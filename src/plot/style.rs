@@ -16,6 +16,9 @@ pub(super) const FUTURE: RGBColor = RGBColor(0, 158, 115); // bluish green
 pub(super) const PREDICTION: RGBColor = RGBColor(213, 94, 0); // vermillion
 pub(super) const TRAIN: RGBColor = RGBColor(0, 114, 178);
 pub(super) const VALIDATION: RGBColor = RGBColor(230, 159, 0); // orange
+// For further lines.
+pub(super) const PURPLE: RGBColor = RGBColor(204, 121, 167);
+pub(super) const SKY: RGBColor = RGBColor(86, 180, 233);
 
 /// Height of the strip above the panels that holds title and legend.
 pub(super) const HEADER: u32 = 58;
