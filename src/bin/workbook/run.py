@@ -96,11 +96,8 @@ class Kernel:
     def memory(self):
         """The peak resident memory, in MB, of the kernel and of the process that runs the cells."""
         kernel = self.manager.provisioner.pid
-        peaks = {"kernel": peak(kernel)}
-        for task in Path(f"/proc/{kernel}/task").glob("*/children"):
-            for child in task.read_text().split():
-                peaks["cells"] = max(peaks.get("cells", 0), peak(child))
-        return peaks
+        cells = [peak(process) for process in family(kernel) if process != kernel]
+        return {"kernel": peak(kernel), "cells": max(cells, default=0)}
 
 
 class SessionMemory(threading.Thread):
@@ -109,30 +106,66 @@ class SessionMemory(threading.Thread):
 
     def __init__(self):
         super().__init__(daemon=True)
-        self.peak = 0
+        self.peak = self.resident = 0
         self.stopped = threading.Event()
         self.start()
 
     def run(self):
-        while not self.stopped.wait(0.2):
-            self.peak = max(self.peak, proportional_memory(os.getpid()))
+        while not self.stopped.wait(0.1):
+            processes = list(family(os.getpid()))
+            # As sets, for a process that is about to become another program still has its parent's.
+            resident = sum(set(map(resident_memory, processes)))
+            # To ask how pages are shared stops a process for a moment, so only at a new peak.
+            if resident > self.resident:
+                self.resident = resident
+                self.peak = max(self.peak, sum(set(map(proportional_memory, processes))))
+
+    def take(self):
+        """The peak since it was last asked for, in MB."""
+        peak, self.peak, self.resident = self.peak, 0, 0
+        return peak
+
+
+def family(process):
+    """A process and all that it has started, directly or not."""
+    yield process
+    folder = Path(f"/proc/{process}/task")
+    try:
+        tasks = os.listdir(folder)
+    except OSError:  # it has ended
+        return
+    for task in tasks:
+        for child in read(folder / task / "children").split():
+            yield from family(int(child))
+
+
+def read(path):
+    """The text of a file below /proc, empty when its process has ended."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def resident_memory(process):
+    """The resident set size of a process, in kB."""
+    return kilobytes(Path(f"/proc/{process}/status"), "VmRSS")
 
 
 def proportional_memory(process):
-    """The proportional set size, in MB, of a process and its descendants."""
-    folder = Path(f"/proc/{process}")
-    try:
-        match = re.search(r"^Pss:\s+(\d+) kB", (folder / "smaps_rollup").read_text(), re.MULTILINE)
-        children = [c for task in folder.glob("task/*/children") for c in task.read_text().split()]
-    except OSError:  # it has ended
-        return 0
-    return (int(match[1]) / 1000 if match else 0) + sum(map(proportional_memory, children))
+    """The proportional set size of a process, in MB."""
+    return kilobytes(Path(f"/proc/{process}/smaps_rollup"), "Pss") / 1000
+
+
+def kilobytes(path, name):
+    """A number out of a file below /proc; 0 when its process has ended."""
+    match = re.search(rf"^{name}:\s+(\d+) kB", read(path), re.MULTILINE)
+    return int(match[1]) if match else 0
 
 
 def peak(process):
-    status = Path(f"/proc/{process}/status").read_text()
-    match = re.search(r"VmHWM:\s+(\d+) kB", status)
-    return int(match[1]) / 1000 if match else 0
+    """The peak of a process's resident set size, in MB."""
+    return kilobytes(Path(f"/proc/{process}/status"), "VmHWM") / 1000
 
 
 def complaint(outputs):
@@ -179,6 +212,7 @@ def run(path, arguments):
         starting = time.monotonic() - started
         if arguments.timings:
             print(f"{path}: kernel up after {starting:.1f} s", flush=True)
+            largest = session.take()
         results, busy, failures = [], 0, []
         for (number, _), source in zip(numbered, sources):
             begin = time.monotonic()
@@ -191,8 +225,12 @@ def run(path, arguments):
             kernel.drain()
             results.append(outputs)
             if arguments.timings:
-                first = next(iter(source.splitlines()), "")
-                print(f"  cell {number:3} {seconds:7.2f} s  {first[:60]}", flush=True)
+                first, megabytes = next(iter(source.splitlines()), ""), session.take()
+                largest = max(largest, megabytes)
+                print(
+                    f"  cell {number:3} {seconds:7.2f} s {megabytes:5.0f} MB  {first[:60]}",
+                    flush=True,
+                )
             if status != "ok" and complaint(outputs) is None:
                 outputs.append(nbformat.v4.new_output("error", evalue=f"the answer is {status!r}"))
             # All of them, since the last words of a cell can arrive during the next.
@@ -208,7 +246,7 @@ def run(path, arguments):
         if arguments.timings:
             for name, megabytes in kernel.memory().items():
                 print(f"  peak memory of the {name} process: {megabytes:.0f} MB", flush=True)
-            print(f"  peak memory of all, compiler included: {session.peak:.0f} MB", flush=True)
+            print(f"  peak memory of all, compiler included: {largest:.0f} MB", flush=True)
         print(f"{path}: ok, kernel {starting:.1f} s, cells {busy:.1f} s", flush=True)
     finally:
         kernel.close()
