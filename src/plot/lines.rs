@@ -121,7 +121,6 @@ fn from_zero((low, high): (f64, f64)) -> (f64, f64) {
     (if low < 0.0 { low - room } else { 0.0 }, high + room)
 }
 
-/// A tick of an axis, without the digits that rounding leaves behind.
 struct Lines<'a> {
     title: &'a str,
     names: (&'a str, &'a str),

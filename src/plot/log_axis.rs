@@ -1,6 +1,8 @@
 use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
 use std::ops::Range;
 
+use super::style::trimmed;
+
 /// A logarithmic axis over positive numbers. Unlike plotters' own, it has ticks on any range, also on
 /// one without a power of ten.
 pub(super) struct LogAxis {
@@ -21,11 +23,7 @@ impl LogAxis {
     /// A tick: three digits that count, without the zeros that end them.
     pub(super) fn label(value: &f64) -> String {
         let decimals = (2.0 - value.log10().floor()).max(0.0) as usize;
-        let text = format!("{value:.decimals$}");
-        if !text.contains('.') {
-            return text;
-        }
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        trimmed(*value, decimals)
     }
 
     /// The numbers within the axis that are one of `mantissas` times a power of ten.

@@ -78,11 +78,19 @@ impl Entry {
 pub(super) fn number(value: f64) -> String {
     // Of zero the logarithm is infinite.
     let decimals = (3.0 - value.abs().log10().floor()).clamp(4.0, 12.0) as usize;
-    let text = format!("{value:.decimals$}");
-    match text.trim_end_matches('0').trim_end_matches('.') {
+    match trimmed(value, decimals).as_str() {
         "-0" => "0".to_owned(),
         text => text.to_owned(),
     }
+}
+
+/// A number with so many digits after the point, without the zeros that end them.
+pub(super) fn trimmed(value: f64, decimals: usize) -> String {
+    let text = format!("{value:.decimals$}");
+    if !text.contains('.') {
+        return text;
+    }
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// Draws title and legend into the strip `area`, side by side from the left.
