@@ -35,7 +35,7 @@ pub(crate) fn run(project: &Project, check: bool) -> Result<()> {
     Ok(())
 }
 
-fn read(path: &Path) -> Result<Value> {
+pub(crate) fn read(path: &Path) -> Result<Value> {
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     serde_json::from_str(&text).with_context(|| format!("{} is not a notebook", path.display()))

@@ -1,11 +1,11 @@
 //! The two kernels. A data frame takes minutes to compile, so only the notebook that needs one waits
 //! for it.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::exercises;
 use crate::project::Project;
 
 /// Which features of the crate a kernel has compiled.
@@ -55,10 +55,7 @@ impl Variant {
 
     /// The variant whose kernel a notebook names in its metadata.
     pub(crate) fn of_notebook(path: &Path) -> Result<Variant> {
-        let text =
-            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let notebook: serde_json::Value = serde_json::from_str(&text)
-            .with_context(|| format!("{} is not a valid notebook", path.display()))?;
+        let notebook = exercises::read(path)?;
         let name = &notebook["metadata"]["kernelspec"]["name"];
         Variant::ALL.into_iter().find(|variant| name == variant.kernel()).with_context(|| {
             let names = Variant::ALL.map(Variant::kernel).join(" or ");
