@@ -35,7 +35,8 @@ class NotReady(Kernel):
     language_info = {"name": "Rust", "mimetype": "text/rust", "file_extension": ".rs"}
 
     def do_execute(self, code, silent, *arguments, **named):
-        error = {"ename": "NotReady", "evalue": answer(), "traceback": [answer()]}
+        text = answer()
+        error = {"ename": "NotReady", "evalue": text, "traceback": [text]}
         if not silent:
             self.send_response(self.iopub_socket, "error", error)
         return {"status": "error", "execution_count": self.execution_count, **error}
