@@ -39,6 +39,7 @@ pub mod data;
 mod device;
 mod error;
 pub mod evaluate;
+mod instances;
 pub mod kernels;
 pub mod layers;
 pub mod model;

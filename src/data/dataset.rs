@@ -289,6 +289,7 @@ impl Dataset {
     }
 
     /// The past as a tensor `(n, P, D)` on `device`.
+    #[inline(never)]
     pub fn past_tensor<E, D>(&self, device: &D) -> Tensor<(usize, usize, usize), E, D>
     where
         E: Dtype + From<f32>,
@@ -299,6 +300,7 @@ impl Dataset {
     }
 
     /// The future as a tensor `(n, F, D)` on `device`.
+    #[inline(never)]
     pub fn future_tensor<E, D>(&self, device: &D) -> Tensor<(usize, usize, usize), E, D>
     where
         E: Dtype + From<f32>,

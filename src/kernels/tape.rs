@@ -109,6 +109,7 @@ impl RecurrentDevice<f32> for dfdx::tensor::Cuda {}
 impl RecurrentDevice<f64> for dfdx::tensor::Cuda {}
 
 impl RecurrentDevice<f32> for Cpu {
+    #[inline(never)]
     fn simple_rnn<T: Tape<f32, Cpu>>(
         layers: &[SimpleRnnWeights<f32, Cpu>],
         x: Sequence<f32, Cpu, T>,
@@ -118,6 +119,7 @@ impl RecurrentDevice<f32> for Cpu {
         fused(given, x, single(states)).every_step(|[state]| state)
     }
 
+    #[inline(never)]
     fn gru<T: Tape<f32, Cpu>>(
         layers: &[GruWeights<f32, Cpu>],
         x: Sequence<f32, Cpu, T>,
@@ -127,6 +129,7 @@ impl RecurrentDevice<f32> for Cpu {
         fused(given, x, single(states)).every_step(|[state]| state)
     }
 
+    #[inline(never)]
     fn gru_repeated<T: Tape<f32, Cpu>>(
         layers: &[GruWeights<f32, Cpu>],
         x: State<f32, Cpu, T>,
@@ -138,6 +141,7 @@ impl RecurrentDevice<f32> for Cpu {
         fused(given, x, single(states)).every_step(|[state]| state)
     }
 
+    #[inline(never)]
     fn lstm<T: Tape<f32, Cpu>>(
         layers: &[LstmWeights<f32, Cpu>],
         x: Sequence<f32, Cpu, T>,
@@ -147,6 +151,7 @@ impl RecurrentDevice<f32> for Cpu {
         fused(given, x, pair(states)).every_step(|[hidden, cell]| LstmState { hidden, cell })
     }
 
+    #[inline(never)]
     fn simple_rnn_last<T: Tape<f32, Cpu>>(
         layers: &[SimpleRnnWeights<f32, Cpu>],
         x: Sequence<f32, Cpu, T>,
@@ -156,6 +161,7 @@ impl RecurrentDevice<f32> for Cpu {
         fused(given, x, single(states)).last_step(|[state]| state)
     }
 
+    #[inline(never)]
     fn gru_last<T: Tape<f32, Cpu>>(
         layers: &[GruWeights<f32, Cpu>],
         x: Sequence<f32, Cpu, T>,
@@ -165,6 +171,7 @@ impl RecurrentDevice<f32> for Cpu {
         fused(given, x, single(states)).last_step(|[state]| state)
     }
 
+    #[inline(never)]
     fn lstm_last<T: Tape<f32, Cpu>>(
         layers: &[LstmWeights<f32, Cpu>],
         x: Sequence<f32, Cpu, T>,
@@ -174,6 +181,7 @@ impl RecurrentDevice<f32> for Cpu {
         fused(given, x, pair(states)).last_step(|[hidden, cell]| LstmState { hidden, cell })
     }
 
+    #[inline(never)]
     fn dense<T: Tape<f32, Cpu>>(
         weight: &Tensor<(usize, usize), f32, Cpu>,
         bias: &Tensor<(usize,), f32, Cpu>,

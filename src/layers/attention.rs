@@ -63,6 +63,7 @@ impl<E: Dtype + From<f32>, D: Device<E>> Attention<E, D> {
     ///
     /// # Errors
     /// As [`Attention::new`].
+    #[inline(never)]
     pub fn of_dtype(
         queries: usize,
         memory: usize,
@@ -89,6 +90,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> Attention<E, D> {
     /// # Errors
     /// [`Error::Shape`] when queries or memory do not fit the weights or each other.
     #[allow(clippy::type_complexity)] // a pair of named types
+    #[inline(never)]
     pub fn forward<T: Tape<E, D>>(
         &self,
         queries: Sequence<E, D, T>,
@@ -112,6 +114,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> Attention<E, D> {
 }
 
 impl<E: Dtype, D: Storage<E>> Parameters<E, D> for Attention<E, D> {
+    #[inline(never)]
     fn parameters(&self) -> Vec<(String, Parameter<'_, E, D>)> {
         let own = [
             ("weight".into(), Parameter::Matrix(&self.weight)),
@@ -120,6 +123,7 @@ impl<E: Dtype, D: Storage<E>> Parameters<E, D> for Attention<E, D> {
         own.into_iter().chain(prefixed("query", self.query.parameters())).collect()
     }
 
+    #[inline(never)]
     fn parameters_mut(&mut self) -> Vec<(String, ParameterMut<'_, E, D>)> {
         let own = [
             ("weight".into(), ParameterMut::Matrix(&mut self.weight)),
@@ -130,6 +134,7 @@ impl<E: Dtype, D: Storage<E>> Parameters<E, D> for Attention<E, D> {
 }
 
 impl<E: Dtype, D: Storage<E>> fmt::Display for Attention<E, D> {
+    #[inline(never)]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (queries, memory) = *self.weight.shape();
         let count = self.parameter_count();

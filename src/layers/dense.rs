@@ -48,6 +48,7 @@ impl<E: Dtype + From<f32>, D: Device<E>> Dense<E, D> {
     ///
     /// # Errors
     /// As [`Dense::new`].
+    #[inline(never)]
     pub fn of_dtype(
         inputs: usize,
         outputs: usize,
@@ -83,6 +84,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> Dense<E, D> {
     ///
     /// # Errors
     /// [`Error::Shape`] when x has another number of features.
+    #[inline(never)]
     pub fn forward<T: Tape<E, D>>(&self, x: Sequence<E, D, T>) -> Result<Sequence<E, D, T>> {
         self.check(x.shape().2)?;
         Ok(D::dense(&self.weight, &self.bias, x))
@@ -92,6 +94,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> Dense<E, D> {
     ///
     /// # Errors
     /// As [`Dense::forward`].
+    #[inline(never)]
     pub fn forward_step<T: Tape<E, D>>(&self, x: State<E, D, T>) -> Result<State<E, D, T>> {
         let (batch, features) = *x.shape();
         let y = self.forward(x.reshape_like(&(batch, 1, features)))?;
@@ -118,6 +121,7 @@ impl<E: Dtype, D: Device<E>> Dense<E, D> {
 }
 
 impl<E: Dtype, D: Storage<E>> Parameters<E, D> for Dense<E, D> {
+    #[inline(never)]
     fn parameters(&self) -> Vec<(String, Parameter<'_, E, D>)> {
         vec![
             ("weight".into(), Parameter::Matrix(&self.weight)),
@@ -125,6 +129,7 @@ impl<E: Dtype, D: Storage<E>> Parameters<E, D> for Dense<E, D> {
         ]
     }
 
+    #[inline(never)]
     fn parameters_mut(&mut self) -> Vec<(String, ParameterMut<'_, E, D>)> {
         vec![
             ("weight".into(), ParameterMut::Matrix(&mut self.weight)),
@@ -134,6 +139,7 @@ impl<E: Dtype, D: Storage<E>> Parameters<E, D> for Dense<E, D> {
 }
 
 impl<E: Dtype, D: Storage<E>> fmt::Display for Dense<E, D> {
+    #[inline(never)]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (inputs, outputs) = (self.inputs(), self.outputs());
         write!(f, "Dense({inputs} -> {outputs}, {} parameters)", self.parameter_count())

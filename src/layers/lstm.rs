@@ -97,6 +97,7 @@ impl<E: Dtype + From<f32>, D: Device<E>> Lstm<E, D> {
     ///
     /// # Errors
     /// As [`Lstm::new`].
+    #[inline(never)]
     pub fn of_dtype(
         inputs: usize,
         hidden_sizes: &[usize],
@@ -135,6 +136,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> Lstm<E, D> {
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) when x or a state does not fit the weights, and
     /// [`Error::Setting`](crate::Error::Setting) when there is no series or no step.
+    #[inline(never)]
     pub fn forward<T: Tape<E, D>>(
         &self,
         x: Sequence<E, D, T>,
@@ -148,6 +150,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> Lstm<E, D> {
     ///
     /// # Errors
     /// As [`Lstm::forward`].
+    #[inline(never)]
     pub fn forward_last<T: Tape<E, D>>(
         &self,
         x: Sequence<E, D, T>,
@@ -174,16 +177,19 @@ impl<E: Dtype, D: Device<E>> Lstm<E, D> {
 }
 
 impl<E: Dtype, D: Storage<E>> Parameters<E, D> for Lstm<E, D> {
+    #[inline(never)]
     fn parameters(&self) -> Vec<(String, Parameter<'_, E, D>)> {
         stack::parameters(&self.layers)
     }
 
+    #[inline(never)]
     fn parameters_mut(&mut self) -> Vec<(String, ParameterMut<'_, E, D>)> {
         stack::parameters_mut(&mut self.layers)
     }
 }
 
 impl<E: Dtype, D: Storage<E>> fmt::Display for Lstm<E, D> {
+    #[inline(never)]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         stack::display("LSTM", &self.layers, f)
     }

@@ -56,6 +56,7 @@ impl Recurrent {
     ///
     /// # Errors
     /// As [`Gru::forward`].
+    #[inline(never)]
     pub fn forward<T: Tape<f32, Cpu>>(
         &self,
         x: Sequence<f32, Cpu, T>,
@@ -71,6 +72,7 @@ impl Recurrent {
     ///
     /// # Errors
     /// As [`Gru::forward`].
+    #[inline(never)]
     pub fn forward_last<T: Tape<f32, Cpu>>(
         &self,
         x: Sequence<f32, Cpu, T>,
@@ -84,6 +86,7 @@ impl Recurrent {
 }
 
 impl Parameters<f32, Cpu> for Recurrent {
+    #[inline(never)]
     fn parameters(&self) -> Vec<(String, Parameter<'_, f32, Cpu>)> {
         match self {
             Self::SimpleRnn(stack) => stack.parameters(),
@@ -92,6 +95,7 @@ impl Parameters<f32, Cpu> for Recurrent {
         }
     }
 
+    #[inline(never)]
     fn parameters_mut(&mut self) -> Vec<(String, ParameterMut<'_, f32, Cpu>)> {
         match self {
             Self::SimpleRnn(stack) => stack.parameters_mut(),

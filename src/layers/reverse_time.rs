@@ -16,6 +16,7 @@ use crate::Sequence;
 /// let x: Sequence = dev.tensor_from_vec(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], (1, 3, 2));
 /// assert_eq!(reverse_time(x).as_vec(), [5.0, 6.0, 3.0, 4.0, 1.0, 2.0]);
 /// ```
+#[inline(never)]
 pub fn reverse_time<E: Dtype, D: Device<E>, T: Tape<E, D>>(
     x: Sequence<E, D, T>,
 ) -> Sequence<E, D, T> {

@@ -141,6 +141,7 @@ impl<E: Dtype + From<f32>, D: Device<E>> Autoregressive<E, D> {
     ///
     /// # Errors
     /// As [`Autoregressive::new`].
+    #[inline(never)]
     pub fn of_dtype(settings: AutoregressiveSettings, device: &D) -> Result<Self> {
         let AutoregressiveSettings { features, encoder_sizes, decoder_sizes, .. } = settings;
         if encoder_sizes.len() != decoder_sizes.len() {
@@ -181,6 +182,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> Autoregressive<E, D> {
     /// # Errors
     /// [`Error::Shape`] when the past, or the future of `feeding`, does not fit; [`Error::Setting`]
     /// when there is no past or no future step, or a probability is not between 0 and 1.
+    #[inline(never)]
     pub fn forward<T: Tape<E, D>>(
         &self,
         past: Sequence<E, D, T>,
@@ -287,6 +289,7 @@ fn step_of<E: Dtype, D: Device<E>, T: Tape<E, D>>(
 }
 
 impl<E: Dtype, D: Storage<E>> Parameters<E, D> for Autoregressive<E, D> {
+    #[inline(never)]
     fn parameters(&self) -> Vec<(String, Parameter<'_, E, D>)> {
         let mut all: Vec<_> = prefixed("encoder", self.encoder.parameters()).collect();
         for (layer, dense) in self.bridge.iter().enumerate() {
@@ -300,6 +303,7 @@ impl<E: Dtype, D: Storage<E>> Parameters<E, D> for Autoregressive<E, D> {
         all
     }
 
+    #[inline(never)]
     fn parameters_mut(&mut self) -> Vec<(String, ParameterMut<'_, E, D>)> {
         let mut all: Vec<_> = prefixed("encoder", self.encoder.parameters_mut()).collect();
         for (layer, dense) in self.bridge.iter_mut().enumerate() {
@@ -315,6 +319,7 @@ impl<E: Dtype, D: Storage<E>> Parameters<E, D> for Autoregressive<E, D> {
 }
 
 impl<E: Dtype, D: Storage<E>> fmt::Display for Autoregressive<E, D> {
+    #[inline(never)]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "Autoregressive, {} parameters", self.parameter_count())?;
         writeln!(f, "  encoder    {}", self.encoder)?;

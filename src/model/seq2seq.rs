@@ -49,6 +49,7 @@ impl<E: Dtype, D: Storage<E>> Seq2Seq<E, D> {
     /// # Errors
     /// [`Error::Setting`] or [`Error::Shape`] when encoder and decoder do not have the same layers,
     /// the decoder's input is not what `decoder_input` gives it, or the dense layer does not fit.
+    #[inline(never)]
     pub fn new(
         encoder: Gru<E, D>,
         decoder: Gru<E, D>,
@@ -135,6 +136,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> Seq2Seq<E, D> {
     /// # Errors
     /// [`Error::Shape`] when the past has another number of features than the model, and
     /// [`Error::Setting`] when there is no past or no future step.
+    #[inline(never)]
     pub fn forward<T: Tape<E, D>>(
         &self,
         past: Sequence<E, D, T>,
@@ -165,6 +167,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> Seq2Seq<E, D> {
     ///
     /// # Errors
     /// As [`Seq2Seq::forward`].
+    #[inline(never)]
     pub fn encode<T: Tape<E, D>>(&self, past: Sequence<E, D, T>) -> Result<LastAndStates<E, D, T>> {
         self.encoder.forward_last(past, None)
     }
@@ -175,6 +178,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> Seq2Seq<E, D> {
     ///
     /// # Errors
     /// [`Error::Shape`] when the input or a state does not fit the decoder.
+    #[inline(never)]
     pub fn step<T: Tape<E, D>>(
         &self,
         input: State<E, D, T>,
@@ -248,6 +252,7 @@ impl<E: Dtype, D: Device<E>> Seq2Seq<E, D> {
 }
 
 impl<E: Dtype, D: Storage<E>> Parameters<E, D> for Seq2Seq<E, D> {
+    #[inline(never)]
     fn parameters(&self) -> Vec<(String, Parameter<'_, E, D>)> {
         prefixed("encoder", self.encoder.parameters())
             .chain(prefixed("decoder", self.decoder.parameters()))
@@ -255,6 +260,7 @@ impl<E: Dtype, D: Storage<E>> Parameters<E, D> for Seq2Seq<E, D> {
             .collect()
     }
 
+    #[inline(never)]
     fn parameters_mut(&mut self) -> Vec<(String, ParameterMut<'_, E, D>)> {
         prefixed("encoder", self.encoder.parameters_mut())
             .chain(prefixed("decoder", self.decoder.parameters_mut()))
@@ -264,6 +270,7 @@ impl<E: Dtype, D: Storage<E>> Parameters<E, D> for Seq2Seq<E, D> {
 }
 
 impl<E: Dtype, D: Storage<E>> fmt::Display for Seq2Seq<E, D> {
+    #[inline(never)]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "Seq2Seq, {} parameters", self.parameter_count())?;
         writeln!(f, "  encoder  {}", self.encoder)?;

@@ -76,6 +76,7 @@ impl<E: Dtype, D: Device<E>> Adam<E, D> {
         Ok(())
     }
 
+    #[inline(never)]
     fn step<S: dfdx::shapes::Shape>(
         &mut self,
         weight: &mut dfdx::tensor::Tensor<S, E, D>,

@@ -65,32 +65,44 @@ impl RmsProp {
         mut gradients: Gradients<E, D>,
     ) -> Result<()> {
         for (i, (name, mut parameter)) in model.parameters_mut().into_iter().enumerate() {
-            let gradient = match &parameter {
-                ParameterMut::Vector(weight) => {
-                    Parameter::Vector(&gradient_of(weight, &mut gradients)?).to_vec()
-                }
-                ParameterMut::Matrix(weight) => {
-                    Parameter::Matrix(&gradient_of(weight, &mut gradients)?).to_vec()
-                }
-            };
-            let mut weights = parameter.as_ref().to_vec();
-            if self.moments.len() == i {
-                self.moments.push(vec![Moments::default(); weights.len()]);
-            }
-            check_size(format!("the size of {name}"), self.moments[i].len(), weights.len())?;
-            for ((weight, &gradient), moments) in
-                weights.iter_mut().zip(&gradient).zip(&mut self.moments[i])
-            {
-                let w = wide(*weight);
-                let g = wide(gradient) + self.weight_decay * w;
-                moments.square = self.decay * moments.square + (1.0 - self.decay) * g * g;
-                let step = g / (moments.square.sqrt() + f64::from(EPSILON));
-                moments.step = self.momentum * moments.step + step;
-                let w = w - self.learning_rate * moments.step;
-                *weight = E::from_f64(w).unwrap_or_default();
-            }
-            parameter.copy_from(&weights);
+            self.step(i, &name, &mut parameter, &mut gradients)?;
         }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn step<E: Dtype, D: Device<E>>(
+        &mut self,
+        i: usize,
+        name: &str,
+        parameter: &mut ParameterMut<'_, E, D>,
+        gradients: &mut Gradients<E, D>,
+    ) -> Result<()> {
+        let gradient = match &*parameter {
+            ParameterMut::Vector(weight) => {
+                Parameter::Vector(&gradient_of(weight, gradients)?).to_vec()
+            }
+            ParameterMut::Matrix(weight) => {
+                Parameter::Matrix(&gradient_of(weight, gradients)?).to_vec()
+            }
+        };
+        let mut weights = parameter.as_ref().to_vec();
+        if self.moments.len() == i {
+            self.moments.push(vec![Moments::default(); weights.len()]);
+        }
+        check_size(format!("the size of {name}"), self.moments[i].len(), weights.len())?;
+        for ((weight, &gradient), moments) in
+            weights.iter_mut().zip(&gradient).zip(&mut self.moments[i])
+        {
+            let w = wide(*weight);
+            let g = wide(gradient) + self.weight_decay * w;
+            moments.square = self.decay * moments.square + (1.0 - self.decay) * g * g;
+            let step = g / (moments.square.sqrt() + f64::from(EPSILON));
+            moments.step = self.momentum * moments.step + step;
+            let w = w - self.learning_rate * moments.step;
+            *weight = E::from_f64(w).unwrap_or_default();
+        }
+        parameter.copy_from(&weights);
         Ok(())
     }
 }

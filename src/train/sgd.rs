@@ -69,6 +69,7 @@ impl<E: Dtype, D: Device<E>> Sgd<E, D> {
         Ok(())
     }
 
+    #[inline(never)]
     fn step<S: Shape>(
         &mut self,
         weight: &mut Tensor<S, E, D>,

@@ -1,0 +1,50 @@
+//! Generic functions, compiled here for what the notebooks call them with.
+//!
+//! A generic function is compiled by whoever calls it: in a notebook by every cell anew, while the
+//! learner waits, and without optimisation. The compiler takes one from another crate instead if it is
+//! marked `#[inline(never)]` and that crate has used it with the same types.
+
+use dfdx::tensor::{Cpu, Gradients, NoneTape, OwnedTape, Tape};
+use std::hint::black_box;
+
+use crate::data::Dataset;
+use crate::error::Result;
+use crate::layers::{Attention, Dense, Gru, Lstm, Recurrent, SimpleRnn, reverse_time};
+use crate::model::{Autoregressive, Feeding, Seq2Seq};
+use crate::train::{Adam, RmsProp, Sgd};
+use crate::{Sequence, State};
+
+#[used]
+static INSTANCES: fn() = || {
+    with_tape::<NoneTape>();
+    with_tape::<OwnedTape<f32, Cpu>>();
+
+    black_box(Dataset::past_tensor as fn(&_, &_) -> Sequence);
+    black_box(Dataset::future_tensor as fn(&_, &_) -> Sequence);
+
+    // One model stands for all: their weights are vectors and matrices.
+    type Update<O> = fn(&mut O, &mut Seq2Seq, Gradients<f32, Cpu>) -> Result<()>;
+    black_box::<Update<Adam>>(|adam, model, gradients| adam.update(model, gradients));
+    black_box::<Update<RmsProp>>(|rms_prop, model, gradients| rms_prop.update(model, gradients));
+    black_box::<Update<Sgd>>(|sgd, model, gradients| sgd.update(model, gradients));
+};
+
+fn with_tape<T: Tape<f32, Cpu>>() {
+    black_box(Seq2Seq::forward as fn(&_, Sequence<f32, Cpu, T>, _) -> _);
+    black_box(Seq2Seq::encode as fn(&_, Sequence<f32, Cpu, T>) -> _);
+    black_box(Seq2Seq::step as fn(&_, State<f32, Cpu, T>, &[_]) -> _);
+    black_box(Autoregressive::forward as fn(&_, Sequence<f32, Cpu, T>, _, Feeding<'_>) -> _);
+
+    black_box(SimpleRnn::forward as fn(&_, Sequence<f32, Cpu, T>, Option<&[_]>) -> _);
+    black_box(SimpleRnn::forward_last as fn(&_, Sequence<f32, Cpu, T>, Option<&[_]>) -> _);
+    black_box(Gru::forward as fn(&_, Sequence<f32, Cpu, T>, Option<&[_]>) -> _);
+    black_box(Gru::forward_last as fn(&_, Sequence<f32, Cpu, T>, Option<&[_]>) -> _);
+    black_box(Lstm::forward as fn(&_, Sequence<f32, Cpu, T>, Option<&[_]>) -> _);
+    black_box(Lstm::forward_last as fn(&_, Sequence<f32, Cpu, T>, Option<&[_]>) -> _);
+    black_box(Recurrent::forward as fn(&_, Sequence<f32, Cpu, T>) -> _);
+    black_box(Recurrent::forward_last as fn(&_, Sequence<f32, Cpu, T>) -> _);
+    black_box(Dense::forward as fn(&_, Sequence<f32, Cpu, T>) -> _);
+    black_box(Dense::forward_step as fn(&_, State<f32, Cpu, T>) -> _);
+    black_box(Attention::forward as fn(&_, Sequence<f32, Cpu, T>, &_) -> _);
+    black_box(reverse_time::<f32, Cpu, T> as fn(_) -> _);
+}
