@@ -88,8 +88,8 @@ pub mod prelude {
     };
     pub use crate::plot::{self, Picture};
     pub use crate::train::{
-        Adam, History, Hyperparameters, Optimizer, RmsProp, Schedule, Sgd, Traced, clip_gradients,
-        fit, fit_at_every_step, fit_on_tape, fit_with, predict_with,
+        Adam, End, History, Hyperparameters, Optimizer, RmsProp, Schedule, Sgd, Traced, Training,
+        clip_gradients, fit, fit_at_every_step, fit_on_tape, fit_with, predict_with,
     };
     pub use crate::{Device, Error, Result, Sequence, State};
 

@@ -205,6 +205,9 @@ fn impossible_hyperparameters_are_refused_by_name_value_and_range() {
         ),
         (Hyperparameters { clip_norm: Some(0.0), ..standard }, "clip_norm", "0"),
         (Hyperparameters { clip_norm: Some(f64::NAN), ..standard }, "clip_norm", "NaN"),
+        (Hyperparameters { patience: Some(0), ..standard }, "patience", "0"),
+        (Hyperparameters { max_seconds: Some(0.0), ..standard }, "max_seconds", "0"),
+        (Hyperparameters { max_seconds: Some(f64::NAN), ..standard }, "max_seconds", "NaN"),
         (Hyperparameters { validation_fraction: 1.0, ..standard }, "validation_fraction", "1"),
     ] {
         let message = Seq2Seq::stacked(2, &bad).unwrap_err().to_string();

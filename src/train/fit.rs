@@ -1,9 +1,11 @@
 use dfdx::shapes::{Dtype, HasShape};
 use dfdx::tensor::{Tape, Tensor};
 use dfdx::tensor_ops::{Device as DfdxDevice, SumTo};
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use super::{Epoch, History, Hyperparameters};
+use super::course::Course;
+use super::{End, Epoch, History, Hyperparameters};
 use crate::data::Dataset;
 use crate::error::{Result, check_size};
 use crate::kernels::cpu::level::Level;
@@ -40,7 +42,10 @@ pub fn fit(
     check(model, train, validation, hyperparameters)?;
     print_setup(model, train, validation, hyperparameters);
     let mut progress = Progress::new(hyperparameters.epochs);
-    let after_step = |step: &Step| progress.print_step(step);
+    let after_step = |step: &Step| {
+        progress.print_step(step);
+        ControlFlow::Continue(())
+    };
     let after_epoch = |number, epoch: &Epoch| print_epoch(number, hyperparameters.epochs, epoch);
     let history = run(model, train, validation, hyperparameters, after_step, after_epoch)?;
     println!("{history}");
@@ -60,16 +65,16 @@ pub fn fit_with(
     after_epoch: impl FnMut(usize, &Epoch),
 ) -> Result<History> {
     check(model, train, validation, hyperparameters)?;
-    run(model, train, validation, hyperparameters, |_| {}, after_epoch)
+    run(model, train, validation, hyperparameters, |_| ControlFlow::Continue(()), after_epoch)
 }
 
-/// Trains what has been checked.
-fn run(
+/// Trains what has been checked, until `after_step` says that it is enough.
+pub(super) fn run(
     model: &mut Seq2Seq,
     train: &Dataset,
     validation: &Dataset,
     hyperparameters: &Hyperparameters,
-    mut after_step: impl FnMut(&Step) + Send,
+    mut after_step: impl FnMut(&Step) -> ControlFlow<End> + Send,
     mut after_epoch: impl FnMut(usize, &Epoch),
 ) -> Result<History> {
     let mut step = TrainStep::new(
@@ -87,24 +92,29 @@ fn run(
         Level::best(),
     );
     let measured = Epoch::measured(train)?;
-    let mut epochs = Vec::with_capacity(hyperparameters.epochs);
-    for epoch in 1..=hyperparameters.epochs {
+    let mut course = Course::new(hyperparameters);
+    while let Some(epoch) = course.next_epoch() {
         let start = Instant::now();
-        let loss = train_epoch(&mut step, train, hyperparameters, epoch, &mut after_step);
+        let mut after_step = |step: &Step| match after_step(step) {
+            ControlFlow::Continue(()) => course.in_time(),
+            ended => ended,
+        };
+        let (loss, flow) = train_epoch(&mut step, train, hyperparameters, epoch, &mut after_step);
         let predict = |data: &Dataset| {
             step.network().predict(data.past(), data.past_steps(), data.future_steps())
         };
         let parts = [(&measured, predict(&measured)), (validation, predict(validation))];
         let result = Epoch::measure(epoch, loss, parts, start, hyperparameters)?;
         after_epoch(epoch, &result);
-        epochs.push(result);
+        course.take(result, flow, || step.weights().to_vec());
     }
-    set_flat_weights(model, step.weights());
-    Ok(History::of(epochs))
+    let (history, best) = course.finish();
+    set_flat_weights(model, best.as_deref().unwrap_or(step.weights()));
+    Ok(history)
 }
 
 /// Refuses what can not be trained, before anything is done.
-fn check(
+pub(super) fn check(
     model: &Seq2Seq,
     train: &Dataset,
     validation: &Dataset,
@@ -149,44 +159,48 @@ pub(super) fn check_prediction(
 }
 
 /// One step of an epoch.
-struct Step {
+pub(super) struct Step {
     /// Number of the epoch, from 1.
-    epoch: usize,
+    pub(super) epoch: usize,
     /// Number of the step in its epoch, from 1.
-    number: usize,
+    pub(super) number: usize,
     /// Steps of an epoch.
-    steps: usize,
+    pub(super) steps: usize,
     /// Loss of the batch, before the step.
     loss: f64,
 }
 
-/// One pass over the training part; returns the mean loss of its batches, with the penalty on the
-/// weights at its end.
+/// One pass over the training part, or as much of it as `after_step` allows; returns the mean loss of
+/// its batches, with the penalty on the weights at its end, and what `after_step` said last.
 fn train_epoch(
     step: &mut TrainStep,
     train: &Dataset,
     hyperparameters: &Hyperparameters,
     epoch: usize,
-    after_step: &mut (impl FnMut(&Step) + Send),
-) -> f64 {
+    after_step: &mut (impl FnMut(&Step) -> ControlFlow<End> + Send),
+) -> (f64, ControlFlow<End>) {
     let Hyperparameters { learning_rate, schedule, batch_size, epochs, .. } = *hyperparameters;
     let windows = Windows { past: train.past(), future: train.future() };
     let order = train.shuffled(hyperparameters.seed, epoch);
     let batches = order.len().div_ceil(batch_size);
     let steps = batches.saturating_mul(epochs);
-    let mut total = 0.0;
+    let (mut total, mut number, mut flow) = (0.0, 0, ControlFlow::Continue(()));
     // Enters the thread pool once, and not for every step.
     rayon::scope(|_| {
-        for (i, batch) in order.chunks(batch_size).enumerate() {
-            let done = (epoch - 1) * batches + i;
+        for batch in order.chunks(batch_size) {
+            let done = (epoch - 1) * batches + number;
             step.settings.learning_rate = schedule.rate(learning_rate, done, steps) as f32;
             let loss = step.train(windows, batch);
             total += loss;
-            after_step(&Step { epoch, number: i + 1, steps: batches, loss });
+            number += 1;
+            flow = after_step(&Step { epoch, number, steps: batches, loss });
+            if flow.is_break() {
+                break;
+            }
         }
     });
     let squares = step.weights().iter().map(|&w| f64::from(w).powi(2)).sum::<f64>();
-    total / batches as f64 + hyperparameters.weight_decay * 0.5 * squares
+    (total / number as f64 + hyperparameters.weight_decay * 0.5 * squares, flow)
 }
 
 fn print_setup(

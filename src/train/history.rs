@@ -67,22 +67,38 @@ impl Epoch {
     }
 }
 
-/// The epochs of one training, in order. There is at least one.
+/// Why a training ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum End {
+    /// All epochs were done.
+    Epochs,
+    /// The validation error had not fallen for `patience` epochs.
+    Patience,
+    /// `max_seconds` were over.
+    Seconds,
+    /// [`Training::stop`](crate::train::Training::stop) was called.
+    Stopped,
+}
+
+/// The epochs of one training, in order. There is at least one; the last one may have been cut short.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct History {
     epochs: Vec<Epoch>,
+    kept: usize,
+    end: End,
 }
 
 impl History {
     /// Wraps the epochs of a training of one's own; `None` when there is none.
     pub fn new(epochs: Vec<Epoch>) -> Option<Self> {
-        (!epochs.is_empty()).then_some(Self { epochs })
+        let kept = epochs.len().checked_sub(1)?;
+        Some(Self { epochs, kept, end: End::Epochs })
     }
 
     /// The epochs of [`fit`](crate::train::fit), which refuses to train none.
-    pub(super) fn of(epochs: Vec<Epoch>) -> Self {
-        debug_assert!(!epochs.is_empty());
-        Self { epochs }
+    pub(super) fn of(epochs: Vec<Epoch>, kept: usize, end: End) -> Self {
+        debug_assert!(kept < epochs.len());
+        Self { epochs, kept, end }
     }
 
     /// The epochs, in order.
@@ -90,9 +106,21 @@ impl History {
         &self.epochs
     }
 
-    /// The last epoch, whose weights the model has.
+    /// The last epoch. Its weights are those of the model, unless a patience was set: see
+    /// [`kept`](History::kept).
     pub fn last(&self) -> Epoch {
         self.epochs[self.epochs.len() - 1]
+    }
+
+    /// The epoch whose weights the model has: with a patience the one with the lowest validation
+    /// error, and otherwise the last one.
+    pub fn kept(&self) -> Epoch {
+        self.epochs[self.kept]
+    }
+
+    /// Why the training ended.
+    pub fn end(&self) -> End {
+        self.end
     }
 
     /// The lowest training error (feature 0) and the lowest validation error, each of whichever
@@ -116,6 +144,23 @@ impl fmt::Display for History {
         writeln!(f, "last train MSE       {:.6}", last.train_mse)?;
         writeln!(f, "best train MSE       {train:.6}")?;
         writeln!(f, "last validation MSE  {:.6}", last.validation_mse)?;
-        write!(f, "best validation MSE  {validation:.6}")
+        write!(f, "best validation MSE  {validation:.6}")?;
+        let number = self.epochs.len();
+        match self.end {
+            End::Epochs => {}
+            End::Patience => {
+                let silent = number - 1 - self.kept;
+                write!(
+                    f,
+                    "\nended after epoch {number}: no better validation for {silent} epochs"
+                )?;
+            }
+            End::Seconds => write!(f, "\nended in epoch {number}: max_seconds were over")?,
+            End::Stopped => write!(f, "\nended in epoch {number}: it was stopped")?,
+        }
+        if self.kept + 1 < number {
+            write!(f, "\nthe model has the weights of epoch {}", self.kept + 1)?;
+        }
+        Ok(())
     }
 }

@@ -17,7 +17,9 @@ use crate::error::{Error, Result};
 /// | `schedule` | `Constant` | `Constant`, `Cosine`; warm-up 0 or more, below 1 | how the learning rate changes from step to step |
 /// | `clip_norm` | `None` | `None`, or above 0 | the longest gradient that is used as it is |
 /// | `batch_size` | 100 | 1 or more | series per training step, B |
-/// | `epochs` | 15 | 1 or more | passes over the training part |
+/// | `epochs` | 15 | 1 or more | passes over the training part, at most |
+/// | `patience` | `None` | `None`, or 1 or more | epochs without a lower validation error before it ends |
+/// | `max_seconds` | `None` | `None`, or above 0 | how long it trains, at most |
 /// | `validation_fraction` | 0.15 | above 0, below 1 | part of the series that is set aside |
 /// | `seed` | 42 | any | draws the first weights and the order of the series |
 ///
@@ -47,8 +49,13 @@ pub struct Hyperparameters {
     pub clip_norm: Option<f64>,
     /// Series per training step, B.
     pub batch_size: usize,
-    /// Passes over the training part.
+    /// Passes over the training part, at most.
     pub epochs: usize,
+    /// Early stopping: the training ends after so many epochs in a row without a lower validation
+    /// error, and in any case the model gets back the weights of the epoch with the lowest one.
+    pub patience: Option<usize>,
+    /// The training ends with the step in which so many seconds are over.
+    pub max_seconds: Option<f64>,
     /// Part of the series that is set aside for validation.
     pub validation_fraction: f64,
     /// Draws the first weights and the order of the series.
@@ -67,6 +74,8 @@ impl Default for Hyperparameters {
             clip_norm: None,
             batch_size: 100,
             epochs: 15,
+            patience: None,
+            max_seconds: None,
             validation_fraction: 0.15,
             seed: 42,
         }
@@ -118,6 +127,14 @@ impl Hyperparameters {
         {
             return Err(Error::setting("clip_norm", norm, "above 0, or None"));
         }
+        if self.patience == Some(0) {
+            return Err(Error::setting("patience", 0, "at least 1, or None"));
+        }
+        if let Some(seconds) = self.max_seconds
+            && !(seconds > 0.0)
+        {
+            return Err(Error::setting("max_seconds", seconds, "above 0, or None"));
+        }
         let fraction = self.validation_fraction;
         if !(fraction > 0.0 && fraction < 1.0) {
             return Err(Error::setting("validation_fraction", fraction, "above 0 and below 1"));
@@ -148,6 +165,12 @@ impl fmt::Display for Hyperparameters {
         }
         writeln!(f, "batch_size           {}", self.batch_size)?;
         writeln!(f, "epochs               {}", self.epochs)?;
+        if let Some(patience) = self.patience {
+            writeln!(f, "patience             {patience}")?;
+        }
+        if let Some(seconds) = self.max_seconds {
+            writeln!(f, "max_seconds          {seconds}")?;
+        }
         writeln!(f, "validation_fraction  {}", self.validation_fraction)?;
         write!(f, "seed                 {}", self.seed)
     }

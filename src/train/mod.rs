@@ -2,7 +2,9 @@
 //! training loop of one's own needs.
 
 mod adam;
+mod background;
 mod clip;
+mod course;
 mod fit;
 mod history;
 mod hyperparameters;
@@ -13,9 +15,10 @@ mod sgd;
 
 pub use crate::kernels::cpu::optimizer::Optimizer;
 pub use adam::Adam;
+pub use background::Training;
 pub use clip::clip_gradients;
 pub use fit::{fit, fit_with, loss};
-pub use history::{Epoch, History};
+pub use history::{End, Epoch, History};
 pub use hyperparameters::Hyperparameters;
 pub use on_tape::{Traced, fit_at_every_step, fit_on_tape, predict_with};
 pub use rms_prop::RmsProp;

@@ -1,8 +1,10 @@
 use dfdx::shapes::HasShape;
 use dfdx::tensor::{AsArray, Cpu, Gradients, OwnedTape, SplitTape, Tensor, TensorFromVec, Trace};
 use dfdx::tensor_ops::{Backward, MeanTo, ReshapeTo};
+use std::ops::ControlFlow;
 use std::time::Instant;
 
+use super::course::Course;
 use super::fit::check_prediction;
 use super::{Adam, Epoch, History, Hyperparameters, Optimizer, RmsProp, Sgd, clip_gradients};
 use crate::Sequence;
@@ -226,12 +228,12 @@ fn run(
     let mut descent = Descent::new(hyperparameters);
     let (mut step, steps) = (0, train.len().div_ceil(batch_size) * hyperparameters.epochs);
     let measured = Epoch::measured(train)?;
-    let mut epochs = Vec::with_capacity(hyperparameters.epochs);
-    for epoch in 1..=hyperparameters.epochs {
+    let mut course = Course::new(hyperparameters);
+    while let Some(epoch) = course.next_epoch() {
         let start = Instant::now();
         let before = network.weights();
         let batches = train.batches(batch_size, seed, epoch)?;
-        let mut total = 0.0;
+        let (mut total, mut trained, mut flow) = (0.0, 0, ControlFlow::Continue(()));
         for batch in &batches {
             let past: Sequence = batch.past_tensor(&dev);
             let prediction = network.forward(past.leaky_traced())?;
@@ -240,17 +242,26 @@ fn run(
             descent.set_learning_rate(hyperparameters.schedule.rate(learning_rate, step, steps));
             network.update(&mut descent, loss.backward(), hyperparameters.clip_norm)?;
             step += 1;
+            trained += 1;
+            flow = course.in_time();
+            if flow.is_break() {
+                break;
+            }
         }
         let of = |data| predict(&|past| network.forward(past), data);
         let parts = [(&measured, of(&measured)?), (validation, of(validation)?)];
-        let loss = total / batches.len() as f64;
+        let loss = total / f64::from(trained);
         let result = Epoch::measure(epoch, loss, parts, start, hyperparameters);
         if result.is_err() {
             network.set_weights(&before);
         }
-        epochs.push(result?);
+        course.take(result?, flow, || network.weights());
     }
-    Ok(History::of(epochs))
+    let (history, best) = course.finish();
+    if let Some(weights) = best {
+        network.set_weights(&weights);
+    }
+    Ok(history)
 }
 
 /// The mean of the squared differences.

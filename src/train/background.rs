@@ -1,0 +1,193 @@
+use std::fmt;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::fit::{Step, check, run};
+use super::{End, Epoch, History, Hyperparameters};
+use crate::data::Dataset;
+use crate::error::{Error, Result};
+use crate::model::Seq2Seq;
+
+/// A training in the background: one cell starts it and returns at once, others look at it, stop it,
+/// and take the trained model. It is the training of [`fit`](super::fit), with the same result.
+///
+/// Dropped, it stops: a cell that is run again replaces the training of before.
+///
+/// ```
+/// use seq2seq::prelude::*;
+///
+/// let hyperparameters = Hyperparameters { epochs: 3, ..Default::default() };
+/// let data = sine_cosine(SineCosine { series: 100, ..Default::default() })?;
+/// let (train, validation) = data.split(0.15)?;
+/// let model = Seq2Seq::stacked(2, &hyperparameters)?;
+///
+/// let training = Training::spawn(&model, &train, &validation, &hyperparameters)?;
+/// println!("{training}");
+/// let (model, history) = training.finish()?;
+/// assert_eq!(history.epochs().len(), 3);
+/// # Ok::<(), Error>(())
+/// ```
+pub struct Training {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<Result<(Seq2Seq, History)>>>,
+    epochs: usize,
+}
+
+/// What the training and whoever looks at it both see.
+struct Shared {
+    stop: AtomicBool,
+    progress: Mutex<Progress>,
+}
+
+struct Progress {
+    started: Instant,
+    /// The epochs that are done.
+    epochs: Vec<Epoch>,
+    /// Steps that are done in the one after them, and all its steps.
+    step: (usize, usize),
+}
+
+impl Shared {
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Training {
+    /// Starts to train a copy of `model`.
+    ///
+    /// # Errors
+    /// As [`fit`](super::fit), for what it refuses before it trains; and [`Error::Data`] when the
+    /// system has no thread left.
+    pub fn spawn(
+        model: &Seq2Seq,
+        train: &Dataset,
+        validation: &Dataset,
+        hyperparameters: &Hyperparameters,
+    ) -> Result<Self> {
+        check(model, train, validation, hyperparameters)?;
+        let progress = Progress { started: Instant::now(), epochs: Vec::new(), step: (0, 1) };
+        let shared =
+            Arc::new(Shared { stop: AtomicBool::new(false), progress: Mutex::new(progress) });
+        let watched = Arc::clone(&shared);
+        let (mut model, train, validation) = (model.clone(), train.clone(), validation.clone());
+        let hyperparameters = *hyperparameters;
+        let work = move || {
+            let after_step = |step: &Step| {
+                watched.progress().step = (step.number, step.steps);
+                if watched.stop.load(Ordering::Relaxed) {
+                    return ControlFlow::Break(End::Stopped);
+                }
+                ControlFlow::Continue(())
+            };
+            let after_epoch = |_, epoch: &Epoch| {
+                let mut progress = watched.progress();
+                progress.epochs.push(*epoch);
+                progress.step.0 = 0;
+            };
+            let history =
+                run(&mut model, &train, &validation, &hyperparameters, after_step, after_epoch)?;
+            Ok((model, history))
+        };
+        let thread = thread::Builder::new()
+            .name("training".to_owned())
+            .spawn(work)
+            .map_err(|error| Error::Data(format!("no thread for the training: {error}")))?;
+        Ok(Self { shared, thread: Some(thread), epochs: hyperparameters.epochs })
+    }
+
+    /// The epochs so far.
+    ///
+    /// # Errors
+    /// [`Error::Data`] until the first one is done.
+    pub fn history(&self) -> Result<History> {
+        let epochs = self.shared.progress().epochs.clone();
+        let none = || Error::Data("no epoch of this training is done yet".to_owned());
+        History::new(epochs).ok_or_else(none)
+    }
+
+    /// Whether it still trains.
+    pub fn is_running(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
+    /// Lets it end with the step that it is at. The model keeps what it has learnt.
+    pub fn stop(&self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for its end, and returns the trained model.
+    ///
+    /// # Errors
+    /// As [`fit`](super::fit), and [`Error::Data`] when the training panicked.
+    pub fn finish(mut self) -> Result<(Seq2Seq, History)> {
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(result)) => result,
+            _ => Err(Error::Data("the training panicked; its message stands above".to_owned())),
+        }
+    }
+}
+
+impl Drop for Training {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl fmt::Display for Training {
+    /// How far it is, and how long it will take.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let progress = self.shared.progress();
+        let (step, steps) = progress.step;
+        let done = progress.epochs.len() as f64 + step as f64 / steps as f64;
+        let elapsed = progress.started.elapsed();
+        write!(f, "epoch {:.1} of {}", done, self.epochs)?;
+        if let Some(epoch) = progress.epochs.last() {
+            let Epoch { train_mse, validation_mse, .. } = epoch;
+            write!(f, ", train MSE {train_mse:.5}, validation MSE {validation_mse:.5}")?;
+        }
+        if !self.is_running() {
+            return write!(f, ", ended");
+        }
+        write!(f, ", {} so far", seconds(elapsed))?;
+        if done > 0.0 {
+            let left = elapsed.mul_f64(self.epochs as f64 / done - 1.0);
+            write!(f, ", about {} to go", seconds(left))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Training {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Training").field("running", &self.is_running()).finish_non_exhaustive()
+    }
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.0} s", duration.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{SineCosine, sine_cosine};
+
+    #[test]
+    fn a_training_that_nobody_holds_ends() {
+        let endless = Hyperparameters { epochs: usize::MAX, ..Default::default() };
+        let data = sine_cosine(SineCosine { series: 100, ..Default::default() }).unwrap();
+        let (train, validation) = data.split(0.15).unwrap();
+        let model = Seq2Seq::stacked(2, &endless).unwrap();
+        let training = Training::spawn(&model, &train, &validation, &endless).unwrap();
+        let shared = Arc::clone(&training.shared);
+        drop(training);
+        while Arc::strong_count(&shared) > 1 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert!(!shared.progress().epochs.is_empty() || shared.progress().step.0 > 0);
+    }
+}
