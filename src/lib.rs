@@ -89,7 +89,8 @@ pub mod prelude {
     pub use crate::plot::{self, Picture};
     pub use crate::train::{
         Adam, End, History, Hyperparameters, Optimizer, RmsProp, Schedule, Sgd, Traced, Training,
-        clip_gradients, fit, fit_at_every_step, fit_on_tape, fit_with, predict_with,
+        clip_gradients, fit, fit_at_every_step, fit_on_tape, fit_with, fit_with_checkpoint,
+        predict_with, resume,
     };
     pub use crate::{Device, Error, Result, Sequence, State};
 

@@ -9,4 +9,5 @@ pub use crate::kernels::DecoderInput;
 pub use autoregressive::{Autoregressive, AutoregressiveSettings, Feeding};
 pub use predictor::Predictor;
 pub use seq2seq::Seq2Seq;
+pub(crate) use weights::Extras;
 pub use weights::{load_weights, save_weights};

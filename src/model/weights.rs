@@ -6,7 +6,7 @@ use dfdx::tensor::Cpu;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{DecoderInput, Seq2Seq};
 use crate::error::{Error, Result};
@@ -38,7 +38,7 @@ const DECODER_INPUT: &str = "decoder_input";
 /// [`Error::Io`] when the file can not be written, and [`Error::Weights`] when two weights have the
 /// same name.
 pub fn save_weights(model: &impl Parameters<f32, Cpu>, path: impl AsRef<Path>) -> Result<()> {
-    write(model, None, path.as_ref())
+    write(model, Vec::new(), None, path.as_ref())
 }
 
 /// Replaces the weights of a layer or a model by those that [`save_weights`] has written to `path`,
@@ -68,9 +68,19 @@ impl Seq2Seq {
     /// # Errors
     /// [`Error::Io`] when the file can not be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let decoder_input = format!("{:?}", self.decoder_input());
-        let metadata = HashMap::from([(DECODER_INPUT.to_owned(), decoder_input)]);
-        write(self, Some(metadata), path.as_ref())
+        self.save_with(Vec::new(), [], path.as_ref())
+    }
+
+    /// As [`Seq2Seq::save`], with further vectors and further metadata in the same file.
+    pub(crate) fn save_with(
+        &self,
+        vectors: Vec<(&str, &[f32])>,
+        metadata: impl IntoIterator<Item = (String, String)>,
+        path: &Path,
+    ) -> Result<()> {
+        let mut all = HashMap::from_iter(metadata);
+        all.insert(DECODER_INPUT.to_owned(), format!("{:?}", self.decoder_input()));
+        write(self, vectors, Some(all), path)
     }
 
     /// Reads a model that [`Seq2Seq::save`] has written, or PyTorch under the same names. The sizes
@@ -128,18 +138,20 @@ impl Seq2Seq {
 /// Writes beside the file, then renames.
 fn write(
     model: &impl Parameters<f32, Cpu>,
+    vectors: Vec<(&str, &[f32])>,
     metadata: Option<HashMap<String, String>>,
     path: &Path,
 ) -> Result<()> {
     let mut names = HashSet::new();
     let mut tensors = Vec::new();
-    for (name, parameter) in model.parameters() {
+    let weights = model.parameters().into_iter().map(|(name, p)| (name, p.shape(), p.to_vec()));
+    let vectors = vectors.into_iter().map(|(name, v)| (name.to_owned(), vec![v.len()], v.to_vec()));
+    for (name, shape, values) in weights.chain(vectors) {
         if !names.insert(name.clone()) {
             return Err(Error::weights(path, format!("two weights are called {name}")));
         }
-        let values = parameter.to_vec();
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        tensors.push((name, parameter.shape(), bytes));
+        tensors.push((name, shape, bytes));
     }
     let mut views = Vec::with_capacity(tensors.len());
     for (name, shape, bytes) in &tensors {
@@ -157,6 +169,34 @@ fn write(
         let _ = fs::remove_file(beside); // it may not be there at all
         Error::io(path, e)
     })
+}
+
+/// A file that [`Seq2Seq::save_with`] has written, less the model.
+pub(crate) struct Extras {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    metadata: HashMap<String, String>,
+}
+
+impl Extras {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let bytes = read(path)?;
+        parse(path, &bytes)?;
+        let metadata = SafeTensors::read_metadata(&bytes).ok();
+        let metadata = metadata.and_then(|(_, m)| m.metadata().clone()).unwrap_or_default();
+        Ok(Self { path: path.to_owned(), bytes, metadata })
+    }
+
+    pub(crate) fn metadata(&self, name: &str) -> Option<&str> {
+        self.metadata.get(name).map(String::as_str)
+    }
+
+    /// A vector, if the file has it.
+    pub(crate) fn vector(&self, name: &str) -> Result<Option<Vec<f32>>> {
+        let file = parse(&self.path, &self.bytes)?;
+        let Ok(tensor) = file.tensor(name) else { return Ok(None) };
+        floats(&self.path, name, &tensor).map(Some)
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -183,15 +223,19 @@ fn copy_into(
             let reason = format!("{name} is {dtype:?} {found:?}, but F32 {needed:?} is needed");
             return Err(Error::weights(path, reason));
         }
-        let (values, _) = tensor.data().as_chunks::<4>();
-        let values: Vec<f32> = values.iter().map(|v| f32::from_le_bytes(*v)).collect();
-        if values.iter().any(|v| !v.is_finite()) {
-            return Err(Error::weights(path, format!("{name} holds a value that is not finite")));
-        }
-        weights.push(values);
+        weights.push(floats(path, &name, &tensor)?);
     }
     for ((_, mut parameter), values) in model.parameters_mut().into_iter().zip(weights) {
         parameter.copy_from(&values);
     }
     Ok(())
+}
+
+fn floats(path: &Path, name: &str, tensor: &TensorView<'_>) -> Result<Vec<f32>> {
+    let (values, _) = tensor.data().as_chunks::<4>();
+    let values: Vec<f32> = values.iter().map(|v| f32::from_le_bytes(*v)).collect();
+    if values.iter().any(|v| !v.is_finite()) {
+        return Err(Error::weights(path, format!("{name} holds a value that is not finite")));
+    }
+    Ok(values)
 }

@@ -88,8 +88,15 @@ impl Training {
                 progress.epochs.push(*epoch);
                 progress.step.0 = 0;
             };
-            let history =
-                run(&mut model, &train, &validation, &hyperparameters, after_step, after_epoch)?;
+            let history = run(
+                &mut model,
+                &train,
+                &validation,
+                &hyperparameters,
+                None,
+                after_step,
+                after_epoch,
+            )?;
             Ok((model, history))
         };
         let thread = thread::Builder::new()

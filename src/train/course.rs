@@ -24,6 +24,22 @@ impl Course {
         Self { epochs: Vec::new(), wanted: epochs, patience, deadline, best: None, end: None }
     }
 
+    /// Goes on from these epochs, of which the best one had these weights.
+    pub(super) fn resumed(
+        hyperparameters: &Hyperparameters,
+        epochs: Vec<Epoch>,
+        best: Option<(usize, Vec<f32>)>,
+    ) -> Self {
+        let mut course = Self { epochs, best, ..Self::new(hyperparameters) };
+        course.end = course.reached();
+        course
+    }
+
+    /// The epochs so far, and the best of them, where there is a patience.
+    pub(super) fn so_far(&self) -> (&[Epoch], Option<(usize, &[f32])>) {
+        (&self.epochs, self.best.as_ref().map(|(index, weights)| (*index, &weights[..])))
+    }
+
     /// The number of the epoch that is next, from 1, unless the training has ended.
     pub(super) fn next_epoch(&self) -> Option<usize> {
         self.end.is_none().then_some(self.epochs.len() + 1)
@@ -47,23 +63,23 @@ impl Course {
     ) {
         let index = self.epochs.len();
         self.epochs.push(epoch);
-        if index + 1 == self.wanted {
-            self.end = Some(End::Epochs);
-        }
-        if let Some(patience) = self.patience {
-            let error = |index: usize| self.epochs[index].validation_mse_all;
-            match self.best {
-                Some((best, _)) if error(best) <= error(index) => {
-                    if index - best >= patience {
-                        self.end = self.end.or(Some(End::Patience));
-                    }
-                }
-                _ => self.best = Some((index, weights())),
+        if self.patience.is_some() {
+            let lowest = self.best.as_ref().map(|(best, _)| self.epochs[*best].validation_mse_all);
+            // Written so that a number is lower than none, and than NaN.
+            if !lowest.is_some_and(|lowest| lowest <= epoch.validation_mse_all) {
+                self.best = Some((index, weights()));
             }
         }
-        if let ControlFlow::Break(end) = flow {
-            self.end = self.end.or(Some(end));
+        self.end = self.reached().or(flow.break_value());
+    }
+
+    /// What has ended the training, if it is not the clock or a hand.
+    fn reached(&self) -> Option<End> {
+        if self.epochs.len() >= self.wanted {
+            return Some(End::Epochs);
         }
+        let (best, _) = self.best.as_ref()?;
+        (self.epochs.len() - 1 - best >= self.patience?).then_some(End::Patience)
     }
 
     /// The history, and the weights that the network gets back when its last ones are not the best.

@@ -2,8 +2,10 @@ use dfdx::shapes::{Dtype, HasShape};
 use dfdx::tensor::{Tape, Tensor};
 use dfdx::tensor_ops::{Device as DfdxDevice, SumTo};
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::checkpoint::Checkpoint;
 use super::course::Course;
 use super::{End, Epoch, History, Hyperparameters};
 use crate::data::Dataset;
@@ -41,13 +43,64 @@ pub fn fit(
 ) -> Result<History> {
     check(model, train, validation, hyperparameters)?;
     print_setup(model, train, validation, hyperparameters);
+    go_on(model, train, validation, hyperparameters, None)
+}
+
+/// As [`fit`], and keeps a checkpoint at `path`, renewed after every epoch: the model and all that the
+/// training needs to go on. [`resume`] goes on from it, in another kernel too. A file that is there is
+/// replaced after the first epoch. [`Seq2Seq::load`] reads the model in it.
+///
+/// # Errors
+/// As [`fit`], and [`Error::Io`](crate::Error::Io) when the checkpoint cannot be written: the model
+/// then has the weights of the last epoch.
+pub fn fit_with_checkpoint(
+    model: &mut Seq2Seq,
+    train: &Dataset,
+    validation: &Dataset,
+    hyperparameters: &Hyperparameters,
+    path: impl AsRef<Path>,
+) -> Result<History> {
+    check(model, train, validation, hyperparameters)?;
+    print_setup(model, train, validation, hyperparameters);
+    let checkpoint = Checkpoint::new(path.as_ref(), train);
+    go_on(model, train, validation, hyperparameters, Some(checkpoint))
+}
+
+/// Goes on with a training that [`fit_with_checkpoint`] began, from the last epoch that it completed,
+/// on the same series: the result is, bit for bit, that of a training without interruption.
+///
+/// # Errors
+/// [`Error::Io`](crate::Error::Io) when `path` cannot be read, [`Error::Weights`](crate::Error::Weights)
+/// when it is not a checkpoint, [`Error::Data`](crate::Error::Data) when the training part is another
+/// one, and as [`fit_with_checkpoint`].
+pub fn resume(
+    path: impl AsRef<Path>,
+    train: &Dataset,
+    validation: &Dataset,
+) -> Result<(Seq2Seq, History)> {
+    let (checkpoint, mut model) = Checkpoint::read(path.as_ref(), train)?;
+    let hyperparameters = checkpoint.hyperparameters();
+    check(&model, train, validation, &hyperparameters)?;
+    println!("going on after epoch {} of {}", checkpoint.epochs(), hyperparameters.epochs);
+    let history = go_on(&mut model, train, validation, &hyperparameters, Some(checkpoint))?;
+    Ok((model, history))
+}
+
+fn go_on(
+    model: &mut Seq2Seq,
+    train: &Dataset,
+    validation: &Dataset,
+    hyperparameters: &Hyperparameters,
+    checkpoint: Option<Checkpoint>,
+) -> Result<History> {
     let mut progress = Progress::new(hyperparameters.epochs);
     let after_step = |step: &Step| {
         progress.print_step(step);
         ControlFlow::Continue(())
     };
     let after_epoch = |number, epoch: &Epoch| print_epoch(number, hyperparameters.epochs, epoch);
-    let history = run(model, train, validation, hyperparameters, after_step, after_epoch)?;
+    let history =
+        run(model, train, validation, hyperparameters, checkpoint, after_step, after_epoch)?;
     println!("{history}");
     Ok(history)
 }
@@ -65,7 +118,7 @@ pub fn fit_with(
     after_epoch: impl FnMut(usize, &Epoch),
 ) -> Result<History> {
     check(model, train, validation, hyperparameters)?;
-    run(model, train, validation, hyperparameters, |_| ControlFlow::Continue(()), after_epoch)
+    run(model, train, validation, hyperparameters, None, |_| ControlFlow::Continue(()), after_epoch)
 }
 
 /// Trains what has been checked, until `after_step` says that it is enough.
@@ -74,6 +127,7 @@ pub(super) fn run(
     train: &Dataset,
     validation: &Dataset,
     hyperparameters: &Hyperparameters,
+    mut checkpoint: Option<Checkpoint>,
     mut after_step: impl FnMut(&Step) -> ControlFlow<End> + Send,
     mut after_epoch: impl FnMut(usize, &Epoch),
 ) -> Result<History> {
@@ -92,7 +146,10 @@ pub(super) fn run(
         Level::best(),
     );
     let measured = Epoch::measured(train)?;
-    let mut course = Course::new(hyperparameters);
+    let mut course = match &mut checkpoint {
+        Some(checkpoint) => checkpoint.restore(&mut step, hyperparameters),
+        None => Course::new(hyperparameters),
+    };
     while let Some(epoch) = course.next_epoch() {
         let start = Instant::now();
         let mut after_step = |step: &Step| match after_step(step) {
@@ -107,6 +164,13 @@ pub(super) fn run(
         let result = Epoch::measure(epoch, loss, parts, start, hyperparameters)?;
         after_epoch(epoch, &result);
         course.take(result, flow, || step.weights().to_vec());
+        if let Some(checkpoint) = &checkpoint
+            && flow.is_continue()
+        {
+            // First the model, so that nothing is lost when the file cannot be written.
+            set_flat_weights(model, step.weights());
+            checkpoint.write(model, &step, &course, hyperparameters)?;
+        }
     }
     let (history, best) = course.finish();
     set_flat_weights(model, best.as_deref().unwrap_or(step.weights()));

@@ -3,6 +3,7 @@
 
 mod adam;
 mod background;
+mod checkpoint;
 mod clip;
 mod course;
 mod fit;
@@ -17,7 +18,7 @@ pub use crate::kernels::cpu::optimizer::Optimizer;
 pub use adam::Adam;
 pub use background::Training;
 pub use clip::clip_gradients;
-pub use fit::{fit, fit_with, loss};
+pub use fit::{fit, fit_with, fit_with_checkpoint, loss, resume};
 pub use history::{End, Epoch, History};
 pub use hyperparameters::Hyperparameters;
 pub use on_tape::{Traced, fit_at_every_step, fit_on_tape, predict_with};

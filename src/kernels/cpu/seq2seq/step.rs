@@ -133,6 +133,19 @@ impl TrainStep {
         &self.weights
     }
 
+    /// What the optimiser remembers: m and v of [`Optimizer`](crate::kernels::cpu::optimizer::Optimizer),
+    /// in the order of the weights, and the steps that were taken.
+    pub fn memory(&self) -> (&[f32], &[f32], i32) {
+        (&self.momentum, &self.square, self.steps)
+    }
+
+    /// Takes up the [`memory`](TrainStep::memory) of another trainer of the same network.
+    pub fn set_memory(&mut self, momentum: &[f32], square: &[f32], steps: i32) {
+        self.momentum.copy_from_slice(momentum);
+        self.square.copy_from_slice(square);
+        self.steps = steps;
+    }
+
     /// The gradient of the last batch, without L2, in the order of the weights.
     pub fn gradient(&self) -> &[f32] {
         &self.shares[0].gradient
