@@ -3,9 +3,9 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::fit::{Step, check, run};
+use super::fit::{Step, check, run, seconds_left};
 use super::{End, Epoch, History, Hyperparameters};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
@@ -33,7 +33,7 @@ use crate::model::Seq2Seq;
 pub struct Training {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<Result<(Seq2Seq, History)>>>,
-    epochs: usize,
+    hyperparameters: Hyperparameters,
 }
 
 /// What the training and whoever looks at it both see.
@@ -103,7 +103,7 @@ impl Training {
             .name("training".to_owned())
             .spawn(work)
             .map_err(|error| Error::Data(format!("no thread for the training: {error}")))?;
-        Ok(Self { shared, thread: Some(thread), epochs: hyperparameters.epochs })
+        Ok(Self { shared, thread: Some(thread), hyperparameters })
     }
 
     /// The epochs so far.
@@ -151,7 +151,7 @@ impl fmt::Display for Training {
         let (step, steps) = progress.step;
         let done = progress.epochs.len() as f64 + step as f64 / steps as f64;
         let elapsed = progress.started.elapsed();
-        write!(f, "epoch {:.1} of {}", done, self.epochs)?;
+        write!(f, "epoch {:.1} of {}", done, self.hyperparameters.epochs)?;
         if let Some(epoch) = progress.epochs.last() {
             let Epoch { train_mse, validation_mse, .. } = epoch;
             write!(f, ", train MSE {train_mse:.5}, validation MSE {validation_mse:.5}")?;
@@ -159,10 +159,10 @@ impl fmt::Display for Training {
         if !self.is_running() {
             return write!(f, ", ended");
         }
-        write!(f, ", {} so far", seconds(elapsed))?;
+        write!(f, ", {:.0} s so far", elapsed.as_secs_f64())?;
         if done > 0.0 {
-            let left = elapsed.mul_f64(self.epochs as f64 / done - 1.0);
-            write!(f, ", about {} to go", seconds(left))?;
+            let left = seconds_left(&self.hyperparameters, elapsed, done, 0.0);
+            write!(f, ", {left:.0} s to go")?;
         }
         Ok(())
     }
@@ -174,14 +174,11 @@ impl fmt::Debug for Training {
     }
 }
 
-fn seconds(duration: Duration) -> String {
-    format!("{:.0} s", duration.as_secs_f64())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::data::{SineCosine, sine_cosine};
+    use std::time::Duration;
 
     #[test]
     fn a_training_that_nobody_holds_ends() {

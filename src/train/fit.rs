@@ -93,7 +93,8 @@ fn go_on(
     hyperparameters: &Hyperparameters,
     checkpoint: Option<Checkpoint>,
 ) -> Result<History> {
-    let mut progress = Progress::new(hyperparameters.epochs);
+    let done = checkpoint.as_ref().map_or(0, Checkpoint::epochs);
+    let mut progress = Progress::new(hyperparameters, done);
     let after_step = |step: &Step| {
         progress.print_step(step);
         ControlFlow::Continue(())
@@ -287,35 +288,59 @@ fn print_setup(
 
 /// Lines within an epoch that takes its time.
 struct Progress {
-    epochs: usize,
+    hyperparameters: Hyperparameters,
+    started: Instant,
+    /// Epochs that were done when it started.
+    first: f64,
     shown: Instant,
     total: f64,
     steps: usize,
 }
 
 impl Progress {
-    fn new(epochs: usize) -> Self {
-        Self { epochs, shown: Instant::now(), total: 0.0, steps: 0 }
+    fn new(hyperparameters: &Hyperparameters, epochs: usize) -> Self {
+        let (hyperparameters, now) = (*hyperparameters, Instant::now());
+        let first = epochs as f64;
+        Self { hyperparameters, started: now, first, shown: now, total: 0.0, steps: 0 }
     }
 
     fn print_step(&mut self, step: &Step) {
         if step.number == 1 {
-            *self = Self::new(self.epochs);
+            self.begin_line();
         }
         self.total += step.loss;
         self.steps += 1;
         if self.shown.elapsed() >= SILENCE && step.number < step.steps {
             let part = step.number as f64 / step.steps as f64;
             let done = (step.epoch - 1) as f64 + part;
+            let elapsed = self.started.elapsed();
             println!(
-                "{}  loss {:.5} over the last {} steps",
-                label(step.epoch, done, self.epochs),
+                "{}  loss {:.5} (half the sum of squares)  {:.0} s to go",
+                label(step.epoch, done, self.hyperparameters.epochs),
                 self.total / self.steps as f64,
-                self.steps
+                seconds_left(&self.hyperparameters, elapsed, done, self.first)
             );
-            *self = Self::new(self.epochs);
+            self.begin_line();
         }
     }
+
+    fn begin_line(&mut self) {
+        (self.shown, self.total, self.steps) = (Instant::now(), 0.0, 0);
+    }
+}
+
+/// How long a training still takes, of which `done` epochs are done, after `elapsed` for those but the
+/// `first` ones.
+pub(super) fn seconds_left(
+    hyperparameters: &Hyperparameters,
+    elapsed: Duration,
+    done: f64,
+    first: f64,
+) -> f64 {
+    let elapsed = elapsed.as_secs_f64();
+    let left = elapsed / (done - first) * (hyperparameters.epochs as f64 - done);
+    let allowed = hyperparameters.max_seconds.map_or(f64::INFINITY, |seconds| seconds - elapsed);
+    left.min(allowed).max(0.0)
 }
 
 fn print_epoch(epoch: usize, epochs: usize, result: &Epoch) {

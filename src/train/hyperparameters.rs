@@ -131,7 +131,7 @@ impl Hyperparameters {
             return Err(Error::setting("patience", 0, "at least 1, or None"));
         }
         if let Some(seconds) = self.max_seconds
-            && !(seconds > 0.0)
+            && (seconds.is_nan() || seconds <= 0.0)
         {
             return Err(Error::setting("max_seconds", seconds, "above 0, or None"));
         }
