@@ -27,11 +27,11 @@
 //! |---|---|
 //! | [`level`] | one source, several instruction sets, chosen at run time |
 //! | [`activation`] | sigmoid and tanh in a few ulp |
-//! | `aligned` | buffers that start on a cache line, and those that are used again |
+//! | [`aligned`] | buffers that start on a cache line, and those that are used again |
 //! | `tile` | batch-first series to feature-major tiles and back |
 //! | `product` | packed weights times a tile: the register-blocked inner product |
 //! | `outer` | gradients of weights: a tile times a transposed tile, summed over time and lanes |
-//! | `dense` | an affine map of every step, the head of a model |
+//! | [`dense`] | an affine map of every step, the head of a model |
 //! | `cell` | what a recurrent cell is to the frame |
 //! | `simple_rnn` | the formula of the simple RNN, forward and backward |
 //! | `gru` | the gate formulas of the GRU |
@@ -50,9 +50,9 @@
 //! decide which. Threads only choose who computes which tile and which piece.
 
 pub mod activation;
-pub(crate) mod aligned;
+pub mod aligned;
 mod cell;
-pub(crate) mod dense;
+pub mod dense;
 mod gru;
 mod layer;
 pub mod level;
@@ -65,3 +65,15 @@ pub mod seq2seq;
 mod simple_rnn;
 mod threads;
 mod tile;
+
+use serde::{Deserialize, Serialize};
+
+/// What the decoder reads at each of the F steps, beside the states that it starts from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DecoderInput {
+    /// The encoder's last output, `(B, H)`, at every step (G. Chevalier).
+    #[default]
+    RepeatLast,
+    /// Zeros, as wide as the decoder's input (L. Tonin).
+    Zeros,
+}

@@ -3,7 +3,7 @@
 use super::network::Network;
 use super::pass::ForwardPass;
 use super::workspace::Workspace;
-use crate::kernels::cpu::tile::{Gather, MAX_VECTORS, Scatter, Tile};
+use crate::tile::{Gather, MAX_VECTORS, Scatter, Tile};
 use rayon::prelude::*;
 
 impl Network {

@@ -1,10 +1,10 @@
 //! The activations of one tile.
 
 use super::network::NetworkShape;
-use crate::kernels::cpu::aligned::Aligned;
-use crate::kernels::cpu::cell::Cell;
-use crate::kernels::cpu::gru::Gru;
-use crate::kernels::cpu::layer::Shape;
+use crate::aligned::Aligned;
+use crate::cell::Cell;
+use crate::gru::Gru;
+use crate::layer::Shape;
 
 /// Buffers for the passes of one tile, of any width up to the one they were made for.
 ///

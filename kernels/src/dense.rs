@@ -154,18 +154,21 @@ impl Weights<'_> {
 
 /// The same affine map of every step of all series of a batch.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct DenseMap {
-    pub(crate) inputs: usize,
-    pub(crate) outputs: usize,
+pub struct DenseMap {
+    /// Features of a step, K.
+    pub inputs: usize,
+    /// Features of a step of the result, N.
+    pub outputs: usize,
     /// Series, B.
-    pub(crate) batch: usize,
+    pub batch: usize,
     /// Steps of each, T.
-    pub(crate) steps: usize,
-    pub(crate) level: Level,
+    pub steps: usize,
+    /// The instruction set.
+    pub level: Level,
 }
 
 /// What [`DenseMap::forward`] leaves for [`DenseMap::backward`].
-pub(crate) struct SavedMap {
+pub struct SavedMap {
     dense: Dense,
     /// (T·inputs, W), tile after tile.
     x: Recycled,
@@ -187,7 +190,7 @@ impl DenseMap {
     }
 
     /// From x, (B, T, inputs), to (B, T, outputs). The weights are the matrix, then the bias.
-    pub(crate) fn forward(self, weights: &[f32], x: &[f32]) -> (Vec<f32>, SavedMap) {
+    pub fn forward(self, weights: &[f32], x: &[f32]) -> (Vec<f32>, SavedMap) {
         let DenseMap { inputs, outputs, batch, steps, level } = self;
         assert_eq!(x.len(), batch * steps * inputs);
         let mut dense = Dense::new(inputs, outputs);
@@ -209,7 +212,7 @@ impl DenseMap {
     }
 
     /// The gradient of the weights from that of the outputs. That of x is added to `of_x`.
-    pub(crate) fn backward(self, saved: &SavedMap, upstream: &[f32], of_x: &mut [f32]) -> Vec<f32> {
+    pub fn backward(self, saved: &SavedMap, upstream: &[f32], of_x: &mut [f32]) -> Vec<f32> {
         let DenseMap { inputs, outputs, batch, steps, level } = self;
         assert_eq!(upstream.len(), batch * steps * outputs);
         let (from_len, to_len, series) = (steps * inputs, steps * outputs, self.series());

@@ -50,7 +50,7 @@ impl DerefMut for Aligned {
 ///
 /// The operations of a tape are made anew in every step and cannot keep their buffers. Memory fresh
 /// from the system costs more than what a small layer does with it.
-pub(crate) struct Recycled(Aligned);
+pub struct Recycled(Aligned);
 
 /// Buffers without a user, the one that was left last at the end.
 static UNUSED: Mutex<VecDeque<Aligned>> = Mutex::new(VecDeque::new());
@@ -60,7 +60,7 @@ const MOST_UNUSED: usize = 1 << 25;
 
 impl Recycled {
     /// A buffer of `len` floats.
-    pub(crate) fn new(len: usize) -> Self {
+    pub fn new(len: usize) -> Self {
         let mut unused = UNUSED.lock().unwrap_or_else(PoisonError::into_inner);
         let fitting = unused.iter().enumerate().filter(|(_, buffer)| buffer.capacity() >= len);
         let smallest = fitting.min_by_key(|(_, buffer)| buffer.capacity()).map(|(i, _)| i);

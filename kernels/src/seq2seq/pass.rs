@@ -2,12 +2,12 @@
 
 use super::network::{Network, Place};
 use super::workspace::{GradientBuffers, Workspace};
-use crate::kernels::DecoderInput;
-use crate::kernels::cpu::cell::Cell;
-use crate::kernels::cpu::dense;
-use crate::kernels::cpu::gru::Gru;
-use crate::kernels::cpu::layer::{Backward, Forward, Input, InputGradient, Traces, Weights};
-use crate::kernels::cpu::level::{Isa, Kernel};
+use crate::DecoderInput;
+use crate::cell::Cell;
+use crate::dense;
+use crate::gru::Gru;
+use crate::layer::{Backward, Forward, Input, InputGradient, Traces, Weights};
+use crate::level::{Isa, Kernel};
 
 /// From the past in the workspace to the predictions in its `output`.
 pub(super) struct ForwardPass<'a> {

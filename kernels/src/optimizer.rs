@@ -64,7 +64,7 @@ pub(crate) const BETA_1: f32 = 0.9;
 /// Decay of Adam's mean squared gradient, β₂.
 pub(crate) const BETA_2: f32 = 0.999;
 /// Added to the denominator of Adam and RMSProp, ε.
-pub(crate) const EPSILON: f32 = 1e-7;
+pub const EPSILON: f32 = 1e-7;
 
 /// What a step does with the gradient.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,10 +1,10 @@
 //! The model's shape, its flat weights, their packed form.
 
-use crate::kernels::DecoderInput;
-use crate::kernels::cpu::dense::Dense;
-use crate::kernels::cpu::gru::Gru;
-use crate::kernels::cpu::layer::{Packed, Part, Shape};
-use crate::kernels::cpu::level::Level;
+use crate::DecoderInput;
+use crate::dense::Dense;
+use crate::gru::Gru;
+use crate::layer::{Packed, Part, Shape};
+use crate::level::Level;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -114,7 +114,7 @@ pub(super) struct FlatParts {
 /// An encoder-decoder with packed weights, ready to predict.
 ///
 /// The flat weights are the layers of the encoder, then of the decoder, each in the order of
-/// [`RecurrentStack`](crate::kernels::cpu::recurrent::RecurrentStack), then the dense weight (O, H)
+/// [`RecurrentStack`](crate::recurrent::RecurrentStack), then the dense weight (O, H)
 /// and bias (O).
 pub struct Network {
     pub(super) shape: NetworkShape,

@@ -3,14 +3,14 @@
 use super::network::{Network, NetworkShape, Piece};
 use super::pass::{BackwardPass, ForwardPass, Residual, WeightsPass};
 use super::workspace::Workspace;
-use crate::kernels::cpu::aligned::Aligned;
-use crate::kernels::cpu::cell::Cell;
-use crate::kernels::cpu::gru::Gru;
-use crate::kernels::cpu::level::Level;
-use crate::kernels::cpu::optimizer::{Settings, Update, clip_factor, squared_length};
-use crate::kernels::cpu::outer::scratch_len;
-use crate::kernels::cpu::threads::{MAX_SHARES, tiles_per_share};
-use crate::kernels::cpu::tile::{Gather, Tile};
+use crate::aligned::Aligned;
+use crate::cell::Cell;
+use crate::gru::Gru;
+use crate::level::Level;
+use crate::optimizer::{Settings, Update, clip_factor, squared_length};
+use crate::outer::scratch_len;
+use crate::threads::{MAX_SHARES, tiles_per_share};
+use crate::tile::{Gather, Tile};
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -133,7 +133,7 @@ impl TrainStep {
         &self.weights
     }
 
-    /// What the optimiser remembers: m and v of [`Optimizer`](crate::kernels::cpu::optimizer::Optimizer),
+    /// What the optimiser remembers: m and v of [`Optimizer`](crate::optimizer::Optimizer),
     /// in the order of the weights, and the steps that were taken.
     pub fn memory(&self) -> (&[f32], &[f32], i32) {
         (&self.momentum, &self.square, self.steps)
