@@ -338,17 +338,18 @@ fn a_port_in_use_is_refused() {
     assert!(message.contains(&format!("port {port} on localhost is not available")), "{message}");
 }
 
-/// What `setup` says on a machine whose `python3` is the given script, in a folder of its own.
+/// What `setup` says on a machine that has nothing but the given scripts, by name, in a folder of its
+/// own.
 #[cfg(unix)]
-fn setup_with_python(name: &str, script: Option<&str>) -> (PathBuf, String) {
+fn setup_with(name: &str, scripts: &[(&str, &str)]) -> (PathBuf, String) {
     use std::os::unix::fs::PermissionsExt;
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let programs = folder.join("programs");
     fs::create_dir_all(&programs).unwrap();
-    let python = programs.join("python3");
-    if let Some(script) = script {
-        fs::write(&python, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).unwrap();
+    for (program, script) in scripts {
+        let program = programs.join(program);
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     }
     let state = folder.join("state");
     let output = command(&["setup"])
@@ -362,17 +363,17 @@ fn setup_with_python(name: &str, script: Option<&str>) -> (PathBuf, String) {
 #[test]
 #[cfg(unix)]
 fn set_up_says_what_is_wrong_with_python() {
-    let (_, message) = setup_with_python("no_python", None);
+    let (_, message) = setup_with("no_python", &[]);
     assert!(message.contains("Python is not installed"), "{message}");
-    let (_, message) = setup_with_python("old_python", Some("echo 3 8"));
+    let (_, message) = setup_with("old_python", &[("python3", "echo 3 8")]);
     assert!(message.contains("Python 3.8") && message.contains("3.11 or newer"), "{message}");
-    let (state, message) = setup_with_python("no_venv", Some("echo 3 12; exit 1"));
+    let (state, message) = setup_with("no_venv", &[("python3", "echo 3 12; exit 1")]);
     assert!(message.contains("apt install python3-venv"), "{message}");
     assert!(!state.join("venv").exists(), "something was written");
 }
 
-/// The Python here is a script that plays venv and pip; there is no Rust on the path, so the set-up
-/// that comes through with Python stops there.
+/// The Python here is a script that plays venv and pip; the set-up that comes through with Python
+/// stops at Rust, which is not there, and then lacks the sources that the kernel reads.
 #[test]
 #[cfg(unix)]
 fn an_interrupted_set_up_is_completed_by_the_next() {
@@ -387,13 +388,30 @@ fn an_interrupted_set_up_is_completed_by_the_next() {
     };
     let name = "interrupted";
     fs::remove_dir_all(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)).ok();
-    let (state, message) = setup_with_python(name, Some(&pip("echo no network; exit 1")));
+    let (state, message) = setup_with(name, &[("python3", &pip("echo no network; exit 1"))]);
     assert!(message.contains("pip failed") && message.contains("no network"), "{message}");
     assert!(state.join("venv").exists() && !state.join("venv/complete").exists());
 
-    let (state, message) = setup_with_python(name, Some(&pip("echo Collecting all==1.0")));
+    let (state, message) = setup_with(name, &[("python3", &pip("echo Collecting all==1.0"))]);
     assert!(message.contains("cannot run rustc"), "{message}");
     assert!(state.join("venv/complete").exists());
+
+    let (_, message) = setup_with(name, &[("rustc", "echo /no/such/toolchain")]);
+    assert!(message.contains("/no/such/toolchain has none"), "{message}");
+    assert!(message.contains("rustup component add rust-src"), "{message}");
+}
+
+/// Reads the environment that an image brings along, and leaves it as it is when it does not fit.
+#[test]
+fn a_python_environment_from_outside_has_to_have_jupyterlab() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("no_environment");
+    let output = command(&["setup"])
+        .env("SEQ2SEQ_WORKBOOK_STATE", folder.join("state"))
+        .env("SEQ2SEQ_WORKBOOK_PYTHON", &folder)
+        .output()
+        .unwrap();
+    let message = expect_failure(&output);
+    assert!(message.contains("no Python environment with JupyterLab"), "{message}");
 }
 
 /// Somebody opens the notebook on prices too early.

@@ -18,9 +18,9 @@ const CONTROL_FILE: &str = "--control_file";
 /// Where [`start`] tells [`serve`] which folder is the kernel's.
 const FOLDER: &str = "SEQ2SEQ_WORKBOOK_KERNEL";
 
-/// Registers the kernel in the Python environment, and nowhere else.
+/// Registers the kernels in the Python environment, and nowhere else, and makes them the only ones.
 pub(crate) fn install(project: &Project) -> Result<()> {
-    let share = project.venv().join("share").join("jupyter");
+    let share = project.venv().join("share/jupyter");
     let launcher = env::current_exe().context("cannot tell the path of the launcher")?;
     let mut files = Vec::new();
     for variant in Variant::ALL {
@@ -42,7 +42,16 @@ pub(crate) fn install(project: &Project) -> Result<()> {
     let settings = serde_json::json!({
         "@jupyterlab/apputils-extension:notification": { "fetchNews": "false" },
     });
-    files.push((share.join("lab").join("settings").join("overrides.json"), settings));
+    files.push((share.join("lab/settings/overrides.json"), settings));
+    let settings = serde_json::json!({
+        "MappingKernelManager": { "default_kernel_name": Variant::Core.kernel() },
+        // The Python kernel comes along with JupyterLab; a lesson in Rust has no use for it.
+        "KernelSpecManager": {
+            "allowed_kernelspecs": Variant::ALL.map(Variant::kernel),
+            "ensure_native_kernel": false,
+        },
+    });
+    files.push((project.venv().join("etc/jupyter/jupyter_server_config.d/seq2seq.json"), settings));
     for (path, content) in files {
         let content = format!("{content:#}\n");
         if fs::read_to_string(&path).is_ok_and(|present| present == content) {
@@ -94,7 +103,7 @@ pub(crate) fn start(project: &Project, variant: Variant, connection_file: &Path)
         .envs(seed::environment(&folder))
         .env(FOLDER, &folder)
         // evcxr_jupyter renews what it finds installed at this path, by default in the user's home.
-        .env("JUPYTER_PATH", project.venv().join("share").join("jupyter"))
+        .env("JUPYTER_PATH", project.venv().join("share/jupyter"))
         // Standard input is the one file that stays open when a process becomes another, so the lock
         // on it lives exactly as long as the kernel. The kernel itself reads nothing from it, and
         // gives the process that runs the cells a pipe instead.

@@ -30,14 +30,10 @@ pub(crate) fn run(project: &Project, arguments: &[OsString]) -> Result<()> {
 
     let mut lab = project.jupyter();
     lab.args(["-m", "jupyterlab"])
-        .arg(format!("--ServerApp.root_dir={}", project.notebooks().display()))
-        .arg(format!("--MappingKernelManager.default_kernel_name={}", Variant::Core.kernel()))
-        // The Python kernel comes along with JupyterLab; a lesson in Rust has no use for it.
-        .arg("--KernelSpecManager.ensure_native_kernel=False")
-        .args(
-            Variant::ALL.map(|v| format!("--KernelSpecManager.allowed_kernelspecs={}", v.kernel())),
-        )
         .arg("--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate");
+    if value_of(arguments, &["--ServerApp.root_dir", "--notebook-dir"]).is_none() {
+        lab.arg(format!("--ServerApp.root_dir={}", project.notebooks().display()));
+    }
     if port.is_some() {
         // Otherwise Jupyter silently takes another port than the one asked for.
         lab.arg("--ServerApp.port_retries=0");

@@ -12,6 +12,7 @@ mod run;
 mod seed;
 mod setup;
 mod tests;
+mod toolchain;
 mod variant;
 mod venv;
 

@@ -35,8 +35,9 @@ impl Project {
         self.root.join("notebooks")
     }
 
+    /// The Python environment: one that an image brings along, or else our own.
     pub(crate) fn venv(&self) -> PathBuf {
-        self.state.join("venv")
+        given_python().unwrap_or_else(|| self.state.join("venv"))
     }
 
     pub(crate) fn python(&self) -> PathBuf {
@@ -114,6 +115,11 @@ impl Project {
         );
         Ok(())
     }
+}
+
+/// The Python environment with JupyterLab that an image brings along (see `binder/`).
+pub(crate) fn given_python() -> Option<PathBuf> {
+    env::var_os("SEQ2SEQ_WORKBOOK_PYTHON").map(PathBuf::from)
 }
 
 /// A command without the variables that would make a build inside a kernel differ from the seed's:

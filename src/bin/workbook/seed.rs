@@ -80,8 +80,11 @@ impl Key {
             sha.update(text);
         }
 
-        let mut files = vec![project.root.join("Cargo.toml")];
-        list_sources(&project.root.join("src"), &mut files)?;
+        let mut files = Vec::new();
+        for (manifest, sources) in [("Cargo.toml", "src"), ("kernels/Cargo.toml", "kernels/src")] {
+            files.push(project.root.join(manifest));
+            list_sources(&project.root.join(sources), &mut files)?;
+        }
         files.sort();
         let mut newest = SystemTime::UNIX_EPOCH;
         for path in files {
@@ -118,7 +121,7 @@ fn is_on_path(program: &str) -> bool {
         .is_some_and(|paths| std::env::split_paths(&paths).any(|path| path.join(program).is_file()))
 }
 
-/// The library's sources: everything below `src/` but the programs.
+/// The sources below a folder but the programs.
 fn list_sources(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     for entry in
         fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::project::Project;
 use crate::variant::Variant;
-use crate::{kernel, seed, venv};
+use crate::{kernel, seed, toolchain, venv};
 
 pub(crate) fn run(project: &Project) -> Result<()> {
     ensure(project, Variant::Polars)?;
@@ -20,6 +20,7 @@ pub(crate) fn ensure(project: &Project, variant: Variant) -> Result<()> {
     let lock = project.lock()?;
     kernel::remove_leftovers(project)?;
     venv::ensure(project)?;
+    toolchain::ensure()?;
     kernel::install(project)?;
     seed::ensure(project)?;
     drop(lock);

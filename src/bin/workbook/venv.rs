@@ -20,6 +20,15 @@ const SPACE_MB: u64 = 700;
 /// the stamp comes last: without it, the next set-up starts afresh.
 pub(crate) fn ensure(project: &Project) -> Result<()> {
     let folder = project.venv();
+    if project::given_python().is_some() {
+        let lab = project.jupyter().args(["-c", "import jupyterlab"]).output();
+        ensure!(
+            lab.is_ok_and(|output| output.status.success()),
+            "SEQ2SEQ_WORKBOOK_PYTHON names {}, which is no Python environment with JupyterLab",
+            folder.display()
+        );
+        return Ok(());
+    }
     let requirements = project.root.join("binder").join("requirements.txt");
     let pins = fs::read_to_string(&requirements)
         .with_context(|| format!("cannot read {}", requirements.display()))?;
