@@ -1,0 +1,237 @@
+"""Opens JupyterLab in headless Chromium and works there as a learner would.
+
+Run by tests/browser.rs, with the workbook's own Python:
+
+    target/workbook/venv/bin/python tests/browser.py [--screenshots docs]
+
+It works on copies of the notebooks in a folder of its own, which are trusted only as far as JupyterLab
+trusts a file that somebody has sent.
+"""
+
+import argparse
+import base64
+import contextlib
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+import websocket
+
+ROOT = Path(__file__).parent.parent
+EXERCISE = "exercise_1_sine_cosine.ipynb"
+# On two busy cores a kernel can take a minute.
+PATIENCE = 300
+
+# Names for what the checks below ask the page.
+HELPERS = """
+window.panel = () => [...jupyterapp.shell.widgets('main')].find(widget => widget.context);
+window.kernel = () => panel().context.sessionContext.session?.kernel;
+window.cells = () => panel().content.widgets;
+window.cell = text => cells().find(cell => cell.model.sharedModel.getSource().includes(text));
+window.outputs = cell => cell.model.toJSON().outputs ?? [];
+window.busy = () => cells().some(cell => cell.model.executionState == 'running' || cell.prompt == '*');
+window.show = async cell => {
+    const notebook = panel().content;
+    notebook.activeCellIndex = notebook.widgets.indexOf(cell);
+    await notebook.scrollToCell(cell);
+    cell.node.scrollIntoView();
+};
+"""
+
+
+class Page:
+    """A tab of a Chromium of its own, spoken to in the DevTools protocol."""
+
+    def __init__(self, browser, profile):
+        port = free_port()
+        self.process = subprocess.Popen(
+            [browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+             "--window-size=1280,1400", f"--remote-debugging-port={port}", "--remote-allow-origins=*",
+             f"--user-data-dir={profile}", "about:blank"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        pages = wait("the browser", lambda: [
+            page for page in json.load(urllib.request.urlopen(f"http://localhost:{port}/json"))
+            if page["type"] == "page"])
+        self.socket = websocket.create_connection(pages[0]["webSocketDebuggerUrl"], timeout=PATIENCE)
+        self.number = 0
+
+    def command(self, method, **parameters):
+        self.number += 1
+        self.socket.send(json.dumps({"id": self.number, "method": method, "params": parameters}))
+        while True:
+            answer = json.loads(self.socket.recv())
+            if answer.get("id") == self.number:
+                return answer["result"]
+
+    def ask(self, script):
+        """The value of a piece of JavaScript; what it throws is thrown here."""
+        answer = self.command("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        if "exceptionDetails" in answer:
+            raise RuntimeError(f"{script}: {answer['exceptionDetails']['exception'].get('description')}")
+        return answer["result"].get("value")
+
+    def open(self, url):
+        """Opens a notebook and waits for its kernel."""
+        self.command("Page.navigate", url=url)
+        wait("JupyterLab", lambda: self.ask("Boolean(window.jupyterapp)"))
+        self.ask(HELPERS)
+        wait("the notebook", lambda: self.ask("Boolean(window.panel() && window.panel().content.model)"))
+        wait("the kernel", lambda: self.ask("kernel()?.status == 'idle'"))
+
+    def run(self, command):
+        """Runs a command of JupyterLab, and waits until the kernel has nothing left to do."""
+        self.ask(f"jupyterapp.commands.execute('{command}').then(() => 1)")
+        wait(command, lambda: self.ask("kernel().status == 'idle' && !busy()"))
+
+    def screenshot(self, path):
+        Path(path).write_bytes(base64.b64decode(self.command("Page.captureScreenshot")["data"]))
+
+    def close(self):
+        self.socket.close()
+        self.process.terminate()
+        self.process.wait()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+def wait(what, condition):
+    """Asks until the answer is yes."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError, RuntimeError):
+            answer = condition()
+            if answer:
+                return answer
+        time.sleep(0.2)
+    sys.exit(f"waited {PATIENCE} s in vain for: {what}")
+
+
+def expect(truth, what):
+    if not truth:
+        sys.exit(f"not so: {what}")
+    print(f"ok: {what}", flush=True)
+
+
+def copy_notebook(source, target):
+    """A copy that finds the crate from everywhere, and that JupyterLab does not know."""
+    text = re.sub(r'path = \\"[./]+\\"', f'path = \\\\"{ROOT}\\\\"', source.read_text())
+    target.write_text(text)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--browser", default=shutil.which("chromium") or "google-chrome")
+    parser.add_argument("--launcher", default=ROOT / "target/release/workbook")
+    parser.add_argument("--screenshots", metavar="FOLDER", help="where to put the README's pictures")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        notebooks = Path(folder, "notebooks")
+        notebooks.mkdir()
+        copy_notebook(ROOT / "notebooks" / EXERCISE, notebooks / EXERCISE)
+        copy_notebook(ROOT / "notebooks/solutions" / EXERCISE, notebooks / "solution.ipynb")
+        port = free_port()
+        lab = subprocess.Popen(
+            [arguments.launcher, "lab", "--no-browser", "--port", str(port),
+             f"--ServerApp.root_dir={notebooks}", "--IdentityProvider.token=",
+             "--LabApp.expose_app_in_browser=True"],
+            stdout=subprocess.DEVNULL, stderr=Path(folder, "lab.log").open("w"))
+        stack.callback(lab.wait)
+        stack.callback(lab.terminate)
+        url = f"http://localhost:{port}"
+        wait("the server", lambda: urllib.request.urlopen(f"{url}/api").status == 200)
+        page = Page(arguments.browser, Path(folder, "profile"))
+        stack.callback(page.close)
+        work(page, url, arguments.screenshots)
+
+
+def work(page, url, screenshots):
+    page.open(f"{url}/lab/tree/{EXERCISE}?reset")
+    expect(page.ask("kernel().name") == "seq2seq-rust", "an exercise opens on the warm kernel")
+
+    page.run("notebook:run-all-cells")
+    errors = page.ask("cells().flatMap(outputs).filter(output => output.output_type == 'error')")
+    expect(errors == [], "all cells run without an error")
+    pictures = page.ask("cells().flatMap(outputs).filter(output => output.data?.['image/svg+xml']).length")
+    expect(pictures >= 5, f"there are pictures ({pictures})")
+    expect(shown(page, "plot::losses(&history)"), "the picture of a cell that has run is drawn")
+    if screenshots:
+        page.ask("show(cell('plot::predictions'))")
+        time.sleep(1)
+        page.screenshot(Path(screenshots, "jupyterlab.png"))
+
+    curve = "JSON.stringify(outputs(cell('plot::losses(&history)')))"
+    before = page.ask(curve)
+    edited = """(() => {
+        const source = cell('hidden_size: 12').model.sharedModel;
+        source.setSource(source.getSource().replace('hidden_size: 12', 'hidden_size: 24'));
+        return cell('hidden_size: 24') != null;
+    })()"""
+    expect(page.ask(edited), "the hidden size is edited")
+    started = time.monotonic()
+    page.run("notebook:run-all-cells")
+    expect(page.ask(curve) not in (before, "[]"), "another hidden size gives another curve")
+    print(f"    the whole notebook again: {time.monotonic() - started:.1f} s")
+
+    # As somebody types: the start of a name, then Tab; a name, then Shift-Tab.
+    page.ask("""(async () => {
+        const {content, context} = panel();
+        content.activeCellIndex = content.widgets.length - 1;
+        await jupyterapp.commands.execute('notebook:insert-cell-below');
+        content.activeCell.model.sharedModel.setSource('WindowSca');
+        await jupyterapp.commands.execute('notebook:enter-edit-mode');
+        content.activeCell.editor.focus();
+        content.activeCell.editor.setCursorPosition({line: 0, column: 9});
+    })()""")
+    press(page, "Tab", 9)
+    texts = "[...document.querySelectorAll('.jp-Completer-item')].map(item => item.textContent)"
+    wait("the completions", lambda: any("WindowScaler" in text for text in page.ask(texts)))
+    expect(True, "Tab completes a name of the crate")
+    press(page, "Escape", 27)
+    page.ask("""(() => {
+        const {activeCell} = panel().content;
+        activeCell.model.sharedModel.setSource('two_sines');
+        activeCell.editor.focus();
+        activeCell.editor.setCursorPosition({line: 0, column: 5});
+    })()""")
+    press(page, "Tab", 9, shift=True)
+    tooltip = "document.querySelector('.jp-Tooltip')?.textContent ?? ''"
+    wait("the documentation", lambda: "TwoSines" in page.ask(tooltip))
+    expect(True, "Shift-Tab shows the documentation of a function")
+
+    page.open(f"{url}/lab/tree/solution.ipynb?reset")
+    untrusted = "cells().filter(cell => cell.model.type == 'code' && !cell.model.trusted).length"
+    expect(page.ask(untrusted) > 0, "a notebook that comes from elsewhere is not trusted")
+    expect(shown(page, "plot::losses(&history)"), "its pictures are drawn all the same")
+
+
+def shown(page, source):
+    """Whether the cell's picture is drawn: an image with a size."""
+    script = f"""(async () => {{
+        const wanted = cell({json.dumps(source)});
+        await show(wanted);
+        const image = wanted.node.querySelector('.jp-OutputArea-output img');
+        const svg = wanted.node.querySelector('.jp-OutputArea-output svg');
+        return (image?.naturalWidth ?? 0) > 100 || (svg?.getBoundingClientRect().width ?? 0) > 100;
+    }})()"""
+    return wait(f"the picture of {source}", lambda: page.ask(script))
+
+
+def press(page, key, code, shift=False):
+    for kind in ["rawKeyDown", "keyUp"]:
+        page.command("Input.dispatchKeyEvent", type=kind, key=key, code=key,
+                     windowsVirtualKeyCode=code, modifiers=8 if shift else 0)
+
+
+if __name__ == "__main__":
+    main()

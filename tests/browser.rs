@@ -1,0 +1,25 @@
+//! JupyterLab as a learner sees it, in a real browser.
+
+use std::path::Path;
+use std::process::Command;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+#[test]
+fn an_exercise_can_be_done_in_jupyterlab() {
+    let found = ["chromium", "google-chrome"]
+        .into_iter()
+        .find(|name| Command::new(name).arg("--version").output().is_ok());
+    let Some(browser) = found else {
+        eprintln!("NOT TESTED: there is no chromium on the path (Debian: apt install chromium)");
+        return;
+    };
+    let output = Command::new(Path::new(ROOT).join("target/workbook/venv/bin/python"))
+        .arg(Path::new(ROOT).join("tests/browser.py"))
+        .args(["--browser", browser, "--launcher", env!("CARGO_BIN_EXE_workbook")])
+        .output()
+        .expect("the workbook is set up: `cargo workbook setup`");
+    let log = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{log}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(log.contains("its pictures are drawn all the same"), "{log}");
+}
