@@ -100,7 +100,7 @@ pub(crate) fn start(project: &Project, variant: Variant, connection_file: &Path)
     let error = project::clean_command(launcher)
         .arg(CONTROL_FILE)
         .arg(connection_file)
-        .envs(seed::environment(&folder))
+        .envs(seed::environment(&folder)?)
         .env(FOLDER, &folder)
         // evcxr_jupyter renews what it finds installed at this path, by default in the user's home.
         .env("JUPYTER_PATH", project.venv().join("share/jupyter"))

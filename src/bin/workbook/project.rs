@@ -144,17 +144,22 @@ pub(crate) fn clean_command(program: impl AsRef<OsStr>) -> Command {
             command.env_remove(&name);
         }
     }
-    // Cargo also lists its own output folders there, and they come before the ones that are written
-    // in a shared object: a cell would load the launcher's libseq2seq.so instead of the kernel's.
-    if let Some(paths) = env::var_os("LD_LIBRARY_PATH") {
-        let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
-        let kept = env::split_paths(&paths).filter(|path| !path.starts_with(&target));
-        match env::join_paths(kept) {
-            Ok(kept) if !kept.is_empty() => command.env("LD_LIBRARY_PATH", kept),
-            _ => command.env_remove("LD_LIBRARY_PATH"),
-        };
-    }
+    match env::join_paths(library_paths()) {
+        Ok(paths) if !paths.is_empty() => command.env("LD_LIBRARY_PATH", paths),
+        _ => command.env_remove("LD_LIBRARY_PATH"),
+    };
     command
+}
+
+/// Where shared objects are looked for, less what cargo adds of its own output folders: they come
+/// before the ones that are written in a shared object, and a cell would load the launcher's
+/// libseq2seq.so instead of the kernel's.
+pub(crate) fn library_paths() -> Vec<PathBuf> {
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
+    let paths = env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    env::split_paths(&paths)
+        .filter(|path| !path.as_os_str().is_empty() && !path.starts_with(&target))
+        .collect()
 }
 
 /// Replaces the file at `path` at once: a reader sees the old content or the new, never a part.

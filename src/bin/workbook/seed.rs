@@ -8,6 +8,7 @@
 //! evcxr itself compiles and checks the seed, in the same way as a kernel does later, so that cargo
 //! finds nothing left to compile. Cargo tells changed files by their times, so copies keep the times.
 
+use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -18,8 +19,9 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use sha2::{Digest, Sha256};
 
-use crate::project::{Project, clean_command};
+use crate::project::{self, Project, clean_command};
 use crate::setup::step;
+use crate::toolchain;
 use crate::variant::Variant;
 
 const SPACE_MB: u64 = 2000;
@@ -117,8 +119,8 @@ fn hexadecimal(bytes: &[u8]) -> String {
 }
 
 fn is_on_path(program: &str) -> bool {
-    std::env::var_os("PATH")
-        .is_some_and(|paths| std::env::split_paths(&paths).any(|path| path.join(program).is_file()))
+    env::var_os("PATH")
+        .is_some_and(|paths| env::split_paths(&paths).any(|path| path.join(program).is_file()))
 }
 
 /// The sources below a folder but the programs.
@@ -140,12 +142,18 @@ fn list_sources(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 ///
 /// evcxr passes flags of its own to every compilation, so these reach only the `cargo metadata` from
 /// which its rust-analyzer learns what there is to read; see the repository's Cargo.toml.
-pub(crate) fn environment(folder: &Path) -> [(&'static str, OsString); 3] {
-    [
+///
+/// Cells name Rust's own libraries by a relative path, which leads astray where the repository and
+/// the toolchain are in the same home.
+pub(crate) fn environment(folder: &Path) -> Result<[(&'static str, OsString); 4]> {
+    let mut libraries = vec![toolchain::libraries()?];
+    libraries.extend(project::library_paths());
+    Ok([
         ("EVCXR_TMPDIR", folder.join("cells").into()),
         ("EVCXR_CONFIG_DIR", folder.join("config").into()),
+        ("LD_LIBRARY_PATH", env::join_paths(libraries)?),
         ("RUSTFLAGS", "--cfg notebook_analysis".into()),
-    ]
+    ])
 }
 
 /// Builds the seed of [`Variant::Core`], unless it is there and made from the present sources. The
@@ -248,10 +256,10 @@ fn compile(project: &Project, variant: Variant, key: &Key, folder: &Path) -> Res
     }
 
     let started = SystemTime::now();
-    let launcher = std::env::current_exe().context("cannot tell the path of the launcher")?;
+    let launcher = env::current_exe().context("cannot tell the path of the launcher")?;
     let status = clean_command(launcher)
         .arg("warm")
-        .envs(environment(folder))
+        .envs(environment(folder)?)
         .current_dir(folder)
         .status()
         .context("cannot run the launcher")?;

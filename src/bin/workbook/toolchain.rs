@@ -12,11 +12,7 @@ use crate::setup::step;
 /// Sees to it that the sources of the standard library are there. The kernel reads them to tell the
 /// types of a cell's variables; without them, every variable would have to name its own.
 pub(crate) fn ensure() -> Result<()> {
-    let output = clean_command("rustc")
-        .args(["--print", "sysroot"])
-        .output()
-        .context("cannot run rustc: is Rust on the PATH?")?;
-    let sysroot = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+    let sysroot = path_of("sysroot")?;
     if has_sources(&sysroot) {
         return Ok(());
     }
@@ -44,4 +40,18 @@ fn has_sources(sysroot: &Path) -> bool {
         .into_iter()
         .flatten()
         .any(|library| library.join("core").is_dir())
+}
+
+/// The folder with the shared libraries of Rust's own.
+pub(crate) fn libraries() -> Result<PathBuf> {
+    path_of("target-libdir")
+}
+
+/// What rustc prints for one of its paths.
+fn path_of(name: &str) -> Result<PathBuf> {
+    let output = clean_command("rustc")
+        .args(["--print", name])
+        .output()
+        .context("cannot run rustc: is Rust on the PATH?")?;
+    Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
 }
