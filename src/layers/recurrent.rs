@@ -86,7 +86,6 @@ impl Recurrent {
 }
 
 impl Parameters<f32, Cpu> for Recurrent {
-    #[inline(never)]
     fn parameters(&self) -> Vec<(String, Parameter<'_, f32, Cpu>)> {
         match self {
             Self::SimpleRnn(stack) => stack.parameters(),
@@ -95,7 +94,6 @@ impl Parameters<f32, Cpu> for Recurrent {
         }
     }
 
-    #[inline(never)]
     fn parameters_mut(&mut self) -> Vec<(String, ParameterMut<'_, f32, Cpu>)> {
         match self {
             Self::SimpleRnn(stack) => stack.parameters_mut(),

@@ -22,7 +22,6 @@ pub(super) struct Checkpoint {
     data: u64,
     /// What was read, until the training has taken it over.
     found: Option<Found>,
-    hyperparameters: Hyperparameters,
 }
 
 struct Found {
@@ -47,12 +46,11 @@ struct State {
 impl Checkpoint {
     /// Of a training that begins.
     pub(super) fn new(path: &Path, train: &Dataset) -> Self {
-        let hyperparameters = Hyperparameters::default();
-        Self { path: path.to_owned(), data: fingerprint(train), found: None, hyperparameters }
+        Self { path: path.to_owned(), data: fingerprint(train), found: None }
     }
 
-    /// Of a training that goes on, on the same training part; and its model.
-    pub(super) fn read(path: &Path, train: &Dataset) -> Result<(Self, Seq2Seq)> {
+    /// Of a training that goes on, on the same training part; its model, and its hyperparameters.
+    pub(super) fn read(path: &Path, train: &Dataset) -> Result<(Self, Seq2Seq, Hyperparameters)> {
         let file = Extras::read(path)?;
         let missing = |what: &str| Error::weights(path, format!("{what}: it is not a checkpoint"));
         let state = file.metadata(STATE).ok_or_else(|| missing("it tells of no training"))?;
@@ -80,12 +78,7 @@ impl Checkpoint {
             return Err(missing("its parts do not fit together"));
         }
         let found = Some(Found { state, momentum, square, best });
-        Ok((Self { path: path.to_owned(), data, found, hyperparameters }, model))
-    }
-
-    /// The hyperparameters of the training that goes on.
-    pub(super) fn hyperparameters(&self) -> Hyperparameters {
-        self.hyperparameters
+        Ok((Self { path: path.to_owned(), data, found }, model, hyperparameters))
     }
 
     /// How many epochs are done.

@@ -78,8 +78,7 @@ pub fn resume(
     train: &Dataset,
     validation: &Dataset,
 ) -> Result<(Seq2Seq, History)> {
-    let (checkpoint, mut model) = Checkpoint::read(path.as_ref(), train)?;
-    let hyperparameters = checkpoint.hyperparameters();
+    let (checkpoint, mut model, hyperparameters) = Checkpoint::read(path.as_ref(), train)?;
     check(&model, train, validation, &hyperparameters)?;
     println!("going on after epoch {} of {}", checkpoint.epochs(), hyperparameters.epochs);
     let history = go_on(&mut model, train, validation, &hyperparameters, Some(checkpoint))?;

@@ -64,11 +64,7 @@ struct Key {
 impl Key {
     fn of(project: &Project, variant: Variant) -> Result<Key> {
         let mut sha = Sha256::new();
-        let rustc = clean_command("rustc")
-            .arg("-vV")
-            .output()
-            .context("cannot run rustc: is Rust on the PATH?")?;
-        sha.update(rustc.stdout);
+        sha.update(toolchain::rustc(&["-vV"])?);
         // evcxr links with lld when it finds it, which changes the flags of every crate.
         sha.update([u8::from(is_on_path("lld"))]);
         sha.update(variant.dependency(project));

@@ -49,9 +49,14 @@ pub(crate) fn libraries() -> Result<PathBuf> {
 
 /// What rustc prints for one of its paths.
 fn path_of(name: &str) -> Result<PathBuf> {
+    Ok(PathBuf::from(rustc(&["--print", name])?.trim()))
+}
+
+/// What rustc prints.
+pub(crate) fn rustc(arguments: &[&str]) -> Result<String> {
     let output = clean_command("rustc")
-        .args(["--print", name])
+        .args(arguments)
         .output()
         .context("cannot run rustc: is Rust on the PATH?")?;
-    Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
