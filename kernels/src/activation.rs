@@ -3,7 +3,7 @@
 //! | function | method | largest relative error | where |
 //! |---|---|---|---|
 //! | `sigmoid` | 1 / (1 + e⁻ˣ), eˣ by Cody and Waite's reduction and a polynomial | 2e-7 | x > −87 |
-//! | `tanh` | odd rational function x·p(x²)/q(x²) | 5e-7 | everywhere |
+//! | `tanh` | odd rational function x·p(x²)/q(x²) | 4e-7 | everywhere |
 //!
 //! Below −87 sigmoid stays at its smallest normal value, about 1.6e-38, instead of going on to
 //! zero. Signed zeros keep their sign through tanh, infinities give the limits, and NaN stays NaN.
@@ -29,11 +29,13 @@ fn exp<S: Isa>(isa: S, x: S::f32s) -> S::f32s {
     let r = isa.fma(n, splat(-LN_2_HIGH), x);
     let r = isa.fma(n, splat(-LN_2_LOW), r);
 
-    let mut p = splat(1.987_569_1e-4);
-    for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
-        p = isa.fma(p, r, splat(coefficient));
-    }
-    let p = isa.add_f32s(isa.fma(p, isa.mul_f32s(r, r), r), splat(1.0));
+    // In pairs, so that no product waits for all those before it.
+    let r2 = isa.mul_f32s(r, r);
+    let high = isa.fma(r, splat(1.987_569_1e-4), splat(1.398_199_9e-3));
+    let middle = isa.fma(r, splat(8.333_452e-3), splat(4.166_579_6e-2));
+    let low = isa.fma(r, splat(1.666_666_5e-1), splat(0.5));
+    let p = isa.fma(isa.fma(high, r2, middle), r2, low);
+    let p = isa.fma(p, r2, isa.add_f32s(r, splat(1.0)));
 
     let exponent = isa.wrapping_dyn_shl_u32s(isa.transmute_u32s_f32s(shifted), isa.splat_u32s(23));
     let power = isa.add_u32s(exponent, isa.transmute_u32s_f32s(splat(1.0)));
@@ -50,28 +52,21 @@ pub(crate) fn sigmoid<S: Isa>(isa: S, x: S::f32s) -> S::f32s {
 
 /// tanh, as an odd rational function.
 ///
-/// The coefficients are those of the Eigen library's `generic_fast_tanh_float`; beyond the limit
-/// the quotient would round to 1 or above.
+/// The coefficients are those of the Eigen library's `ptanh_float`, found by rminimax (N. Brisebarre,
+/// S. Chevillard and S.-I. Filip); at the limit the quotient rounds to 1.
 #[inline(always)]
 pub(crate) fn tanh<S: Isa>(isa: S, x: S::f32s) -> S::f32s {
-    const LIMIT: f32 = 7.905_311;
-    const P: [f32; 6] = [
-        2.000_188e-13,
-        -8.604_672e-11,
-        5.122_297e-8,
-        1.485_722_4e-5,
-        6.372_619_3e-4,
-        4.893_524_6e-3,
-    ];
-    const Q: [f32; 3] = [1.185_347_1e-4, 2.268_434_6e-3, 4.893_525e-3];
+    const LIMIT: f32 = 8.017_734;
+    const P: [f32; 4] = [2.102_733_6e-5, 3.520_756_7e-3, 1.340_216_1e-1, 1.0];
+    const Q: [f32; 4] = [3.326_951_4e-4, 2.597_254_5e-2, 4.673_548_3e-1, 1.0];
 
     let x = isa.clamp(x, -LIMIT, LIMIT);
     let x2 = isa.mul_f32s(x, x);
-    let mut p = isa.splat_f32s(-2.760_768_5e-16);
+    let mut p = isa.splat_f32s(1.394_553_6e-8);
     for coefficient in P {
         p = isa.fma(p, x2, isa.splat_f32s(coefficient));
     }
-    let mut q = isa.splat_f32s(1.198_258_4e-6);
+    let mut q = isa.splat_f32s(8.015_777e-7);
     for coefficient in Q {
         q = isa.fma(q, x2, isa.splat_f32s(coefficient));
     }

@@ -18,8 +18,8 @@ fn inputs() -> impl Iterator<Item = f32> {
         f32::MIN,
         f32::NAN,
         -f32::NAN,
-        7.905_311,
-        -7.905_311,
+        8.017_734,
+        -8.017_734,
         9.010_913,
         86.999,
         -86.999,
@@ -68,7 +68,7 @@ fn tanh_is_accurate_everywhere() {
             ((f64::from(y) - expected) / scale).abs()
         });
         println!("{level:?} tanh: {error:e} at {x:e}");
-        assert!(error < 5e-7, "{level:?}: {error:e} at {x:e}");
+        assert!(error < 4e-7, "{level:?}: {error:e} at {x:e}");
     }
 }
 
