@@ -424,9 +424,7 @@ impl<K: Cell> Weights<'_, K> {
                 let count = K::GATES * hidden;
                 let (bias_ih, bias_hh) = self.gradient.split_at_mut(count);
                 let groups = K::INPUT.max(K::RECURRENT) + K::GATES;
-                // Whole steps spare the check of a bound for each row.
-                let left = if groups == K::SAVED { gates } else { gates.part(0, groups * hidden) };
-                row_sums(isa, left, |row, sum| {
+                row_sums(isa, gates.part(0, groups * hidden), |row, sum| {
                     if let Some(k) = row.checked_sub(K::INPUT * hidden).filter(|k| *k < count) {
                         bias_ih[K::input_row(k, hidden)] += sum;
                     }

@@ -15,7 +15,6 @@
 use super::level::{Isa, Kernel};
 use super::product::{Block, PANEL, two_panels_fit};
 use super::tile::{BLOCK, Row, Tile, rows, rows_mut, transpose};
-use std::ops::Range;
 use std::slice::ChunksExact;
 
 /// Rows of a tile over time: rows `first` to `first + count` of each step.
@@ -59,17 +58,9 @@ impl<'a, S: Isa, const C: usize> Sequence<'a, S, C> {
     }
 }
 
-/// The most numbers, of all steps and lanes, that are multiplied at once: of two registers of right
-/// features they take half of the first-level cache.
-const DEPTH: usize = 256;
-
-/// Right panels of two registers for which it pays to copy the left rows: where they lie, those of
-/// two steps are a page or more apart.
-const PACK: usize = 4;
-
-/// Left rows that are copied at once; they stay in the second-level cache while the right panels
-/// pass by.
-const GROUP: usize = 16 * PANEL;
+/// The most numbers, of all steps and lanes, that are multiplied at once: a block of left rows takes
+/// less than half of the first-level cache, in which it stays while all right panels pass by.
+const DEPTH: usize = 512;
 
 /// Below this many right features the lanes are summed instead.
 const NARROW: usize = 16;
@@ -89,7 +80,7 @@ fn transposed(features: usize, lanes: usize) -> usize {
 /// register.
 pub(crate) fn scratch_len(right: usize, lanes: usize) -> usize {
     // A row of the widest tile may be longer than the depth.
-    DEPTH.max(Tile::whole(lanes)) * (right.next_multiple_of(lanes.max(BLOCK)) + GROUP)
+    DEPTH.max(Tile::whole(lanes)) * right.next_multiple_of(lanes.max(BLOCK))
 }
 
 /// Adds the product to `gradient`, row-major, a row for each of the left rows: those of `left(0)`,
@@ -126,13 +117,13 @@ pub(crate) fn outer<'a, S: Isa, const C: usize>(
     for done in (0..steps).step_by(steps_at_once) {
         let depth = steps_at_once.min(steps - done) * width;
         let features = wide.next_multiple_of(S::F32_LANES.max(BLOCK));
-        let (right_packed, left_packed) = scratch.split_at_mut(depth * features);
+        let right_packed = &mut scratch[..depth * features];
         pack_right(isa, right.after(done), depth, right_packed);
         for g in 0..groups {
             let gradient = &mut gradient[g * rows * columns..];
             let left = left(g).after(done);
             let to = To { gradient, stride: columns, columns: wide };
-            multiply(isa, &left, right_packed, depth, left_packed, to);
+            multiply(isa, &left, right_packed, depth, to);
         }
     }
 }
@@ -144,45 +135,25 @@ fn multiply<S: Isa, const C: usize>(
     left: &Sequence<'_, S, C>,
     right: &[f32],
     depth: usize,
-    left_packed: &mut [f32],
     mut to: To<'_>,
 ) {
-    let width = C * S::F32_LANES;
-    let panel = 2 * S::F32_LANES * depth;
     let Some(step) = left.steps.clone().next() else { return };
-    let in_place = |blocks: &Blocks, b: usize| {
-        let rows = &left.rows[left.first + blocks.first(b)..];
-        (bytemuck::cast_slice(rows), step.len() * width)
-    };
-    let blocks = Blocks::new(left.count, two_panels_fit::<S, 2>());
+    let step = step.len() * C * S::F32_LANES;
+    let panel = 2 * S::F32_LANES * depth;
     let (pairs, last) = right.split_at(right.len() / panel * panel);
-    if pairs.len() < PACK * panel {
+    let blocks = Blocks::new(left.count, two_panels_fit::<S, 2>());
+    for b in 0..blocks.count {
+        let left = bytemuck::cast_slice(&left.rows[left.first + blocks.first(b)..]);
         for (j, right) in pairs.chunks_exact(panel).enumerate() {
-            for b in 0..blocks.count {
-                let (left, step) = in_place(&blocks, b);
-                let first = j * 2 * S::F32_LANES;
-                blocks.call::<S, C, 2>(isa, b, left, step, right, to.columns_from(first));
-            }
-        }
-    } else {
-        let group = GROUP / blocks.rows;
-        for start in (0..blocks.count).step_by(group) {
-            let group = start..blocks.count.min(start + group);
-            pack_left(left, &blocks, group.clone(), depth, left_packed);
-            for (j, right) in pairs.chunks_exact(panel).enumerate() {
-                for b in group.clone() {
-                    let left = &left_packed[(b - start) * blocks.rows * depth..];
-                    let (step, first) = (blocks.rows * width, j * 2 * S::F32_LANES);
-                    blocks.call::<S, C, 2>(isa, b, left, step, right, to.columns_from(first));
-                }
-            }
+            let to = to.columns_from(j * 2 * S::F32_LANES);
+            blocks.call::<S, C, 2>(isa, b, left, step, right, to);
         }
     }
     if !last.is_empty() {
         let blocks = Blocks::new(left.count, two_panels_fit::<S, 1>());
         let first = pairs.len() / depth;
         for b in 0..blocks.count {
-            let (left, step) = in_place(&blocks, b);
+            let left = bytemuck::cast_slice(&left.rows[left.first + blocks.first(b)..]);
             blocks.call::<S, C, 1>(isa, b, left, step, last, to.columns_from(first));
         }
     }
@@ -225,27 +196,6 @@ impl Blocks {
             isa.call(RegisterBlock::<1, C, V> { left, step, right, to, first, skip });
         } else {
             isa.call(RegisterBlock::<2, C, V> { left, step, right, to, first, skip });
-        }
-    }
-}
-
-/// Copies blocks of left rows, step after step in each. The steps go outermost: a step's rows lie
-/// together.
-#[inline(always)]
-fn pack_left<S: Isa, const C: usize>(
-    left: &Sequence<'_, S, C>,
-    blocks: &Blocks,
-    group: Range<usize>,
-    depth: usize,
-    to: &mut [f32],
-) {
-    let size = blocks.rows * C * S::F32_LANES;
-    let mut left = left.clone();
-    for start in (0..blocks.rows * depth).step_by(size) {
-        let Some(step) = left.steps.next() else { return };
-        for (b, to) in group.clone().zip(to.chunks_exact_mut(blocks.rows * depth)) {
-            let rows = &step[left.first + blocks.first(b)..][..blocks.rows];
-            to[start..start + size].copy_from_slice(bytemuck::cast_slice(rows));
         }
     }
 }
@@ -441,6 +391,9 @@ fn lane_sums<S: Isa, const M: usize, const N: usize, const C: usize>(
     }
 }
 
+/// Rows that [`row_sums`] adds up at once: a step's rows lie together, those of two steps do not.
+const SUMS: usize = 16;
+
 /// Tells `add` the sum of each row over time and lanes: the gradient of a bias.
 #[inline(always)]
 pub(crate) fn row_sums<S: Isa, const C: usize>(
@@ -448,16 +401,19 @@ pub(crate) fn row_sums<S: Isa, const C: usize>(
     left: Sequence<'_, S, C>,
     mut add: impl FnMut(usize, f32),
 ) {
-    for i in 0..left.count {
-        let mut sums = [isa.splat_f32s(0.0); C];
-        for step in left.steps.clone() {
-            let row = &step[left.first + i];
-            for c in 0..C {
-                sums[c] = isa.add_f32s(sums[c], row[c]);
+    for first in (0..left.count).step_by(SUMS) {
+        let rows = left.part(first, SUMS.min(left.count - first));
+        let mut sums = [[isa.splat_f32s(0.0); C]; SUMS];
+        for step in rows.steps {
+            for (sum, row) in sums.iter_mut().zip(&step[rows.first..][..rows.count]) {
+                for c in 0..C {
+                    sum[c] = isa.add_f32s(sum[c], row[c]);
+                }
             }
         }
-        let total =
-            sums.into_iter().reduce(|a, b| isa.add_f32s(a, b)).unwrap_or(isa.splat_f32s(0.0));
-        add(i, isa.reduce_sum_f32s(total));
+        for (i, sum) in sums.into_iter().take(rows.count).enumerate() {
+            let total = sum.into_iter().fold(isa.splat_f32s(0.0), |a, b| isa.add_f32s(a, b));
+            add(first + i, isa.reduce_sum_f32s(total));
+        }
     }
 }
