@@ -192,7 +192,9 @@ impl TrainStep {
 
         let TrainStep { network, pieces, shares, workspaces, scratch, .. } = self;
         let shares = &mut shares[..num_shares];
-        for (i, share) in shares.iter_mut().enumerate() {
+        // The last tile, often a narrow one, comes first: work at the end is to be large enough that
+        // two threads can share its gradients.
+        for (i, share) in shares.iter_mut().rev().enumerate() {
             let first = i * tiles_per_share;
             share.tiles = first..pass.tiles.min(first + tiles_per_share);
             share.squares = 0.0;
@@ -283,8 +285,7 @@ impl Pass<'_> {
 /// Shares, tiles and pieces of the gradient over threads.
 ///
 /// Everything is cut in two and again in two, and a thread without work takes the other half of
-/// what another one does: the last tile, often a narrow one, does not leave the others idle. The
-/// sizes of the batch alone decide what is summed in which order.
+/// what another one does. The sizes of the batch alone decide what is summed in which order.
 struct Engine<'a> {
     network: &'a Network,
     pieces: &'a [Piece],
