@@ -28,6 +28,8 @@ ROOT = Path(__file__).parent.parent
 EXERCISE = "exercise_1_sine_cosine.ipynb"
 # On two busy cores a kernel can take a minute.
 PATIENCE = 300
+# Of the DevTools protocol.
+SHIFT = 8
 
 # Names for what the checks below ask the page.
 HELPERS = """
@@ -200,6 +202,21 @@ def work(page, url, screenshots):
     expect(True, "Tab completes a name of the crate")
     press(page, "Escape", 27)
 
+    # In the middle of a name, where evcxr by itself has no answer.
+    page.ask("""(async () => {
+        const training = cell('= fit(');
+        await show(training);
+        await jupyterapp.commands.execute('notebook:enter-edit-mode');
+        training.editor.focus();
+        const index = training.model.sharedModel.getSource().indexOf('fit(') + 1;
+        training.editor.setCursorPosition(training.editor.getPositionAt(index));
+    })()""")
+    press(page, "Tab", 9, SHIFT)
+    tooltip = "document.querySelector('.jp-Tooltip')?.textContent ?? ''"
+    wait("the documentation", lambda: "the penalty" in page.ask(tooltip))
+    expect(True, "Shift-Tab shows the documentation of a function of the crate")
+    press(page, "Escape", 27)
+
     # Otherwise the page asks whether to leave it.
     page.ask("panel().context.save()")
     page.open(f"{url}/lab/tree/solution.ipynb?reset")
@@ -220,9 +237,10 @@ def shown(page, source):
     return wait(f"the picture of {source}", lambda: page.ask(script))
 
 
-def press(page, key, code):
+def press(page, key, code, modifiers=0):
     for kind in ["rawKeyDown", "keyUp"]:
-        page.command("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
+        page.command("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code,
+                     modifiers=modifiers)
 
 
 if __name__ == "__main__":

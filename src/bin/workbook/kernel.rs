@@ -8,6 +8,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 
+use crate::inspect;
 use crate::project::{self, Project};
 use crate::seed;
 use crate::variant::Variant;
@@ -15,8 +16,9 @@ use crate::variant::Variant;
 /// How evcxr's `main` reads the path of Jupyter's file.
 const CONTROL_FILE: &str = "--control_file";
 
-/// Where [`start`] tells [`serve`] which folder is the kernel's.
+/// Where [`start`] tells [`serve`] which folder is the kernel's, and which file is Jupyter's.
 const FOLDER: &str = "SEQ2SEQ_WORKBOOK_KERNEL";
+const CONNECTION: &str = "SEQ2SEQ_WORKBOOK_CONNECTION";
 
 /// Registers the kernels in the Python environment, and nowhere else, and makes them the only ones.
 pub(crate) fn install(project: &Project) -> Result<()> {
@@ -96,12 +98,15 @@ pub(crate) fn start(project: &Project, variant: Variant, connection_file: &Path)
     alive.lock()?;
     drop(lock);
 
+    let control_file = folder.join("connection.json");
+    inspect::divert(connection_file, &control_file)?;
     let launcher = env::current_exe().context("cannot tell the path of the launcher")?;
     let error = project::clean_command(launcher)
         .arg(CONTROL_FILE)
-        .arg(connection_file)
+        .arg(control_file)
         .envs(seed::environment(&folder)?)
         .env(FOLDER, &folder)
+        .env(CONNECTION, connection_file)
         // evcxr_jupyter renews what it finds installed at this path, by default in the user's home.
         .env("JUPYTER_PATH", project.venv().join("share/jupyter"))
         // Standard input is the one file that stays open when a process becomes another, so the lock
@@ -151,9 +156,13 @@ pub(crate) fn is_prepared() -> bool {
 
 /// Answers Jupyter until it asks for an end, then removes the kernel's folder.
 pub(crate) fn serve() -> Result<()> {
-    let Some(folder) = env::var_os(FOLDER).map(PathBuf::from) else {
+    let variable = |name| env::var_os(name).map(PathBuf::from);
+    let (Some(folder), Some(jupyters), Some(evcxrs)) =
+        (variable(FOLDER), variable(CONNECTION), env::args_os().nth(2).map(PathBuf::from))
+    else {
         bail!("{CONTROL_FILE} is for the kernel's own use; `cargo workbook lab` starts it");
     };
+    inspect::relay(&jupyters, &evcxrs)?;
     let result = evcxr_jupyter::main();
     fs::remove_dir_all(folder).ok();
     result

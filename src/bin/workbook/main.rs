@@ -5,6 +5,7 @@
 
 mod exercises;
 mod fetch;
+mod inspect;
 mod kernel;
 mod lab;
 mod project;

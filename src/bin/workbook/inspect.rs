@@ -1,0 +1,267 @@
+//! Shift-Tab: the documentation of the name at the cursor.
+//!
+//! evcxr cuts the cell off at the cursor and asks rust-analyzer about the end of what is left. So it
+//! answers only at the end of a name, and only where the cut cell is still Rust: not in the middle of
+//! a name, not among the arguments of a call, not inside `println!`. What it is asked can be mended
+//! from outside: this stands between Jupyter and evcxr on the channel that cells and questions come
+//! by, passes on everything as it is, and of a question about a name only what evcxr understands.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+use std::{process, thread};
+
+use anyhow::{Context, Result};
+use hmac::{Hmac, KeyInit, Mac};
+use serde::Deserialize;
+use serde_json::Value;
+use sha2::Sha256;
+use zeromq::{DealerSocket, RouterSocket, Socket, SocketRecv, SocketSend, ZmqMessage};
+
+use crate::seed::hexadecimal;
+
+/// Stands in every message between the addresses and the message proper, whose parts are the
+/// signature, the header, the parent's header, the metadata and the content.
+const DELIMITER: &[u8] = b"<IDS|MSG>";
+
+/// What concerns us of the file in which Jupyter says how to reach a kernel.
+#[derive(Deserialize)]
+struct Connection {
+    ip: String,
+    shell_port: u16,
+    key: String,
+}
+
+impl Connection {
+    fn read(path: &Path) -> Result<Self> {
+        let text =
+            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("cannot understand {}", path.display()))
+    }
+
+    fn shell(&self) -> String {
+        format!("tcp://{}:{}", self.ip, self.shell_port)
+    }
+}
+
+/// Copies Jupyter's file for evcxr, with another port for cells and questions.
+pub(crate) fn divert(jupyters: &Path, evcxrs: &Path) -> Result<()> {
+    let ip = Connection::read(jupyters)?.ip;
+    let mut connection: Value = serde_json::from_str(&fs::read_to_string(jupyters)?)?;
+    connection["shell_port"] = TcpListener::bind((ip, 0))?.local_addr()?.port().into();
+    // The key in it lets whoever reads it run cells.
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(evcxrs);
+    let mut file = file.with_context(|| format!("cannot create {}", evcxrs.display()))?;
+    Ok(file.write_all(connection.to_string().as_bytes())?)
+}
+
+/// Starts to pass messages on between the two, in the background.
+pub(crate) fn relay(jupyters: &Path, evcxrs: &Path) -> Result<()> {
+    let (outside, inside) = (Connection::read(jupyters)?, Connection::read(evcxrs)?);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    thread::spawn(move || {
+        if let Err(error) = runtime.block_on(pass_on(&outside, &inside)) {
+            // Without it the kernel is deaf; Jupyter starts another one.
+            eprintln!("error: the kernel cannot be reached: {error:#}");
+            process::exit(1);
+        }
+    });
+    Ok(())
+}
+
+async fn pass_on(outside: &Connection, inside: &Connection) -> Result<()> {
+    let (mut jupyter, mut evcxr) = (RouterSocket::new(), DealerSocket::new());
+    jupyter.bind(&outside.shell()).await?;
+    while evcxr.connect(&inside.shell()).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await; // it is about to start
+    }
+    loop {
+        tokio::select! {
+            message = jupyter.recv() => {
+                let message = message?;
+                let asked = rephrase(&message, &outside.key);
+                evcxr.send(asked.unwrap_or(message)).await?;
+            }
+            // A page that was closed in the meantime gets no answer.
+            message = evcxr.recv() => drop(jupyter.send(message?).await),
+        }
+    }
+}
+
+/// The message to send instead, if this one asks about a name.
+fn rephrase(message: &ZmqMessage, key: &str) -> Option<ZmqMessage> {
+    let mut parts = message.clone().into_vec();
+    let start = parts.iter().position(|part| part == DELIMITER)? + 1;
+    let header: Value = serde_json::from_slice(parts.get(start + 1)?).ok()?;
+    if header["msg_type"] != "inspect_request" {
+        return None;
+    }
+    let mut content: Value = serde_json::from_slice(parts.get(start + 4)?).ok()?;
+    let cursor = usize::try_from(content["cursor_pos"].as_u64()?).ok()?;
+    let question = question(content["code"].as_str()?, cursor)?;
+    content["cursor_pos"] = question.chars().count().into();
+    content["code"] = question.into();
+    parts[start + 4] = content.to_string().into();
+    if !key.is_empty() {
+        let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).ok()?;
+        parts[start + 1..].iter().for_each(|part| mac.update(part));
+        parts[start] = hexadecimal(&mac.finalize().into_bytes()).into();
+    }
+    ZmqMessage::try_from(parts).ok()
+}
+
+/// A piece of code that ends with the name at the cursor, or with the function whose arguments the
+/// cursor is among: the statements before it, and the path or the expression that leads to it.
+fn question(cell: &str, cursor: usize) -> Option<String> {
+    let cell: Vec<char> = cell.chars().collect();
+    let mut end = cursor.min(cell.len());
+    end += cell[end..].iter().take_while(|&&c| is_part_of_name(c)).count();
+    let mut start = start_of_name(&cell[..end]);
+    if start == end {
+        let open = innermost(&cell[..end]).filter(|&open| cell[open] == '(')?;
+        end = open - usize::from(cell[..open].ends_with(&['!']));
+        start = start_of_name(&cell[..end]);
+        if start == end {
+            return None;
+        }
+    }
+    let first = start_of_expression(&cell[..start]);
+    let statements: String = cell[..end_of_statements(&cell[..first])].iter().collect();
+    let name: String = cell[first..end].iter().collect();
+    let after = &cell[end..];
+    if after.starts_with(&[':'])
+        && !after.starts_with(&[':', ':'])
+        && let Some(of) = innermost(&cell[..first]).filter(|&open| cell[open] == '{')
+    {
+        // A field of a struct, unless it is a variable with its type.
+        let path = trimmed(&cell[..of]);
+        let path_start = start_of_expression(&path[..start_of_name(path)]);
+        let path: String = path[path_start..].iter().collect();
+        if path.rsplit("::").next()?.starts_with(char::is_uppercase) {
+            return Some(format!("{statements}\n|it: {path}| it.{name}"));
+        }
+    }
+    // With it, evcxr looks for a method; without, for a field.
+    let call = if after.starts_with(&['(']) { "(" } else { "" };
+    Some(format!("{statements}\n{name}{call}"))
+}
+
+fn is_part_of_name(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// Without the white space at its end.
+fn trimmed(code: &[char]) -> &[char] {
+    &code[..code.len() - code.iter().rev().take_while(|c| c.is_whitespace()).count()]
+}
+
+/// Where the name at the end of this begins.
+fn start_of_name(code: &[char]) -> usize {
+    code.len() - code.iter().rev().take_while(|&&c| is_part_of_name(c)).count()
+}
+
+/// Where the path or the expression begins that a name continues: `a::`, `a.`, `a(b)?.`, `a[0].`
+fn start_of_expression(code: &[char]) -> usize {
+    let mut before = match trimmed(code) {
+        [rest @ .., ':', ':'] => rest,
+        [.., '.', '.'] => return code.len(),
+        [rest @ .., '.'] => trimmed(rest),
+        _ => return code.len(),
+    };
+    while let [rest @ .., c] = before {
+        before = match c {
+            '?' | '!' => rest,
+            ')' | ']' => &rest[..innermost(rest).unwrap_or(0)],
+            _ => break,
+        };
+    }
+    start_of_expression(&before[..start_of_name(before)])
+}
+
+/// The innermost bracket that is open at the end.
+fn innermost(code: &[char]) -> Option<usize> {
+    brackets(code).0.last().copied()
+}
+
+/// The end of the last statement that is complete.
+fn end_of_statements(code: &[char]) -> usize {
+    brackets(code).1
+}
+
+/// The brackets that are open at the end, and the end of the last statement outside of any.
+fn brackets(code: &[char]) -> (Vec<usize>, usize) {
+    let (mut open, mut statements, mut at) = (Vec::new(), 0, 0);
+    while at < code.len() {
+        match code[at] {
+            '(' | '[' | '{' => open.push(at),
+            ')' | ']' | '}' => drop(open.pop()),
+            ';' if open.is_empty() => statements = at + 1,
+            '"' => {
+                at += 1;
+                while at < code.len() && code[at] != '"' {
+                    at += 1 + usize::from(code[at] == '\\');
+                }
+            }
+            '/' if code[at..].starts_with(&['/', '/']) => {
+                at += code[at..].iter().take_while(|&&c| c != '\n').count();
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    (open, statements)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The cursor is at the bar.
+    #[track_caller]
+    fn ask(cell: &str) -> Option<String> {
+        let cursor = cell.chars().position(|c| c == '|').unwrap();
+        question(&cell.replacen('|', "", 1), cursor).map(|question| question.trim().to_owned())
+    }
+
+    #[test]
+    fn a_name_is_found_wherever_the_cursor_is_in_it() {
+        for cell in ["let a = |fit(&mut b)?;", "let a = f|it(&mut b)?;", "let a = fit|(&mut b)?;"] {
+            assert_eq!(ask(cell).as_deref(), Some("fit("), "{cell}");
+        }
+        assert_eq!(ask("let a: Seq2|Seq").as_deref(), Some("Seq2Seq"));
+        assert_eq!(
+            ask("let a = 1; // f(\n\"(;\"; b|").as_deref(),
+            Some("let a = 1; // f(\n\"(;\";\nb")
+        );
+        assert_eq!(ask("|"), None);
+        assert_eq!(ask("let a = 1 + |;"), None);
+    }
+
+    #[test]
+    fn among_arguments_it_is_the_argument_or_else_the_function() {
+        assert_eq!(ask("fit(&mut mod|el, &train)").as_deref(), Some("model"));
+        assert_eq!(ask("fit(&mut model, |)").as_deref(), Some("fit("));
+        assert_eq!(ask("println!(\"({}\", |").as_deref(), Some("println"));
+        assert_eq!(ask("println!(\"{}\", mse|(&a, &b)?)").as_deref(), Some("mse("));
+    }
+
+    #[test]
+    fn what_leads_to_a_name_goes_along() {
+        assert_eq!(ask("let a = Seq2Seq::sta|cked(2);").as_deref(), Some("Seq2Seq::stacked("));
+        assert_eq!(ask("f(&model.pre|dict(&a)?)").as_deref(), Some("model.predict("));
+        let cell = "let a = 1;\nlet b = data.select(0..(a))?\n    .past_|tensor(&dev);";
+        let expected = "let a = 1;\ndata.select(0..(a))?\n    .past_tensor(";
+        assert_eq!(ask(cell).as_deref(), Some(expected));
+        assert_eq!(ask("for i in 0..en|d {").as_deref(), Some("end"));
+    }
+
+    #[test]
+    fn a_field_is_looked_up_in_its_struct() {
+        let cell = "f(Hyperparameters {\n    hidden_|size: 12,\n    ..Default::default()\n})";
+        assert_eq!(ask(cell).as_deref(), Some("|it: Hyperparameters| it.hidden_size"));
+        assert_eq!(ask("for a in b { let c|: u32 = 1; }").as_deref(), Some("c"));
+    }
+}
