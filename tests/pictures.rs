@@ -1,6 +1,10 @@
 //! Every picture is there in both formats, decodable, of the same size, and says what it shows.
 
+use std::fs;
+use std::path::Path;
+
 use seq2seq::prelude::*;
+use seq2seq::train::Epoch;
 
 #[track_caller]
 fn check(picture: &Picture, words: &[&str]) {
@@ -172,4 +176,85 @@ fn too_many_series_are_refused() {
     let line = |points: &[(f64, f64)]| plot::lines("t", "x", "y", &[("a", points)]).unwrap_err();
     assert!(line(&[]).to_string().contains("no point"));
     assert!(line(&[(0.0, 1.0), (1.0, f64::NAN)]).to_string().contains("(1, NaN)"));
+}
+
+/// What the documentation of each function shows.
+fn documented() -> Vec<(&'static str, Picture)> {
+    let sine = SineCosine { series: 1, past_steps: 8, future_steps: 8, seed: 42 };
+    let data = sine_cosine(sine).unwrap().with_targets(1).unwrap();
+    let prediction: Vec<f32> = data.future().iter().map(|value| 0.8 * value).collect();
+    let errors: Vec<f32> = (1..=8u8).map(|step| 0.05 * f32::from(step)).collect();
+    let epoch = |n: u8| {
+        let mse = 0.4 / f64::from(n);
+        Epoch {
+            loss: mse,
+            train_mse: mse,
+            validation_mse: 0.02 + mse,
+            train_mse_all: mse,
+            validation_mse_all: mse,
+            seconds: 0.1,
+        }
+    };
+    let history = History::new((1..=8).map(epoch).collect()).unwrap();
+    let sweep: Vec<f64> = (1..=9u8).map(|i| f64::from(i % 7 + 1) / 100.0).collect();
+    let prices: Vec<(f64, f64)> =
+        (0..6u8).map(|i| (2014.0 + f64::from(i), 300.0 * 2f64.powi(i.into()))).collect();
+    let (naive, network) = ([0.1, 0.3, 0.5, 0.6], [0.05, 0.1, 0.2, 0.35]);
+    let waves = [
+        ("a corner", &[(-1.0, 1.0), (0.0, 0.0), (1.0, 1.0)][..]),
+        ("a line", &[(-1.0, 0.0), (1.0, 0.5)]),
+    ];
+    let model = Seq2Seq::stacked(1, &Hyperparameters::default()).unwrap();
+    [
+        (
+            "by_step",
+            plot::by_step("MSE", &[("repeat the last value", &naive), ("network", &network)]),
+        ),
+        ("cell", plot::cell(Cell::Gru)),
+        ("encoder_decoder", plot::encoder_decoder(&model, 10, 10)),
+        ("examples", plot::examples(&data, 1)),
+        ("forecasts", plot::forecasts(&data, &prediction, &errors, 1)),
+        (
+            "heat_map",
+            plot::heat_map(
+                "hidden size",
+                &[4, 8, 12],
+                "learning rate",
+                &[0.001, 0.005, 0.01],
+                &sweep,
+            ),
+        ),
+        ("lines", plot::lines("Two curves", "x", "y", &waves)),
+        (
+            "log_lines",
+            plot::log_lines("A price that doubles", "year", "dollars", &[("price", &prices)]),
+        ),
+        ("losses", plot::losses(&history)),
+        ("predictions", plot::predictions(&data, &prediction, 1)),
+        ("unrolled", plot::unrolled(&[20, 20], 50)),
+    ]
+    .map(|(name, picture)| (name, picture.unwrap()))
+    .into()
+}
+
+/// After a change to a picture `RENEW_PICTURES=1 cargo test --test pictures documentation` writes them
+/// anew; then look at them in `cargo doc --open`.
+#[test]
+fn the_documentation_shows_what_is_drawn() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/plot/pictures");
+    for (name, picture) in documented() {
+        let path = folder.join(format!("{name}.svg"));
+        // No wider than the page.
+        let svg = picture.svg().replacen(
+            "<svg ",
+            "<svg style=\"display: block; max-width: 100%; height: auto\" ",
+            1,
+        );
+        if std::env::var_os("RENEW_PICTURES").is_some() {
+            fs::write(&path, svg).unwrap();
+        } else {
+            let same = fs::read_to_string(&path).is_ok_and(|present| present == svg);
+            assert!(same, "{} is not what is drawn now; see this test", path.display());
+        }
+    }
 }

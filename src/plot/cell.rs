@@ -36,6 +36,7 @@ const TOP: i32 = 46;
 ///
 /// # Errors
 /// [`Error::Picture`](crate::Error::Picture) when drawing fails.
+#[cfg_attr(doc, doc = concat!("\n\n", include_str!("pictures/cell.svg")))]
 pub fn cell(cell: Cell) -> Result<Picture> {
     match cell {
         Cell::SimpleRnn => Picture::new((560, 300), &SimpleRnn),

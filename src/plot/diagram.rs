@@ -24,6 +24,7 @@ const MIDDLE: i32 = 70;
 ///
 /// # Errors
 /// [`Error::Setting`] when a number of steps is 0, [`Error::Picture`] when drawing fails.
+#[cfg_attr(doc, doc = concat!("\n\n", include_str!("pictures/encoder_decoder.svg")))]
 pub fn encoder_decoder<E: Dtype, D: Storage<E>>(
     model: &Seq2Seq<E, D>,
     past_steps: usize,

@@ -19,6 +19,7 @@ const TOP: i32 = 50;
 /// # Errors
 /// [`Error::Setting`] when there is no row or no column, [`Error::Shape`] when there is not one
 /// error for each pair, [`Error::Picture`] when drawing fails.
+#[cfg_attr(doc, doc = concat!("\n\n", include_str!("pictures/heat_map.svg")))]
 pub fn heat_map(
     row_name: &str,
     rows: &[impl Display],

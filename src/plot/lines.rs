@@ -32,6 +32,7 @@ const MARKED: usize = 80;
 /// # Errors
 /// [`Error::Data`] when there is no point or one is not finite, [`Error::Picture`] when drawing
 /// fails.
+#[cfg_attr(doc, doc = concat!("\n\n", include_str!("pictures/lines.svg")))]
 pub fn lines(
     title: &str,
     x_name: &str,
@@ -46,6 +47,7 @@ pub fn lines(
 ///
 /// # Errors
 /// As [`lines`], and [`Error::Data`] when a y is not above 0.
+#[cfg_attr(doc, doc = concat!("\n\n", include_str!("pictures/log_lines.svg")))]
 pub fn log_lines(
     title: &str,
     x_name: &str,
@@ -101,6 +103,7 @@ fn draw(
 ///
 /// # Errors
 /// As [`lines`].
+#[cfg_attr(doc, doc = concat!("\n\n", include_str!("pictures/by_step.svg")))]
 pub fn by_step(y_name: &str, errors: &[(&str, &[f64])]) -> Result<Picture> {
     let numbered = |errors: &[f64]| -> Vec<(f64, f64)> {
         errors.iter().enumerate().map(|(step, &error)| ((step + 1) as f64, error)).collect()

@@ -12,6 +12,7 @@ use crate::train::History;
 ///
 /// # Errors
 /// [`Error::Picture`](crate::Error::Picture) when drawing fails.
+#[cfg_attr(doc, doc = concat!("\n\n", include_str!("pictures/losses.svg")))]
 pub fn losses(history: &History) -> Result<Picture> {
     Picture::new((860, 400), &Losses { history })
 }

@@ -22,6 +22,7 @@ const PANEL: (u32, u32) = (460, 240);
 /// # Errors
 /// [`Error::Setting`] when `count` is 0 or there are fewer series, [`Error::Picture`] when drawing
 /// fails.
+#[cfg_attr(doc, doc = concat!("\n\n", include_str!("pictures/examples.svg")))]
 pub fn examples(data: &Dataset, count: usize) -> Result<Picture> {
     draw("Examples of the data", data, None, None, count)
 }
@@ -32,6 +33,7 @@ pub fn examples(data: &Dataset, count: usize) -> Result<Picture> {
 /// # Errors
 /// [`Error::Setting`] when `count` is 0 or there are fewer series, [`Error::Shape`] when
 /// `prediction` is not as large as the future of `data`, [`Error::Picture`] when drawing fails.
+#[cfg_attr(doc, doc = concat!("\n\n", include_str!("pictures/predictions.svg")))]
 pub fn predictions(data: &Dataset, prediction: &[f32], count: usize) -> Result<Picture> {
     check_size(PREDICTED, data.future().len(), prediction.len())?;
     draw("Predictions", data, Some(prediction), None, count)
@@ -42,6 +44,7 @@ pub fn predictions(data: &Dataset, prediction: &[f32], count: usize) -> Result<P
 ///
 /// # Errors
 /// As [`predictions`], and [`Error::Shape`] when there are not as many errors.
+#[cfg_attr(doc, doc = concat!("\n\n", include_str!("pictures/forecasts.svg")))]
 pub fn forecasts(
     data: &Dataset,
     prediction: &[f32],

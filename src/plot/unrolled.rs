@@ -33,6 +33,7 @@ const RIGHT: i32 = 110;
 /// # Errors
 /// [`Error::Setting`] when there is no layer, or a size or the number of steps is 0;
 /// [`Error::Picture`] when drawing fails.
+#[cfg_attr(doc, doc = concat!("\n\n", include_str!("pictures/unrolled.svg")))]
 pub fn unrolled(layers: &[usize], steps: usize) -> Result<Picture> {
     if layers.is_empty() {
         return Err(Error::setting("the number of layers", 0, "at least 1"));
