@@ -11,8 +11,8 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
-use std::{process, thread};
 
 use anyhow::{Context, Result};
 use hmac::{Hmac, KeyInit, Mac};
@@ -62,19 +62,15 @@ pub(crate) fn divert(jupyters: &Path, evcxrs: &Path) -> Result<()> {
 pub(crate) fn relay(jupyters: &Path, evcxrs: &Path) -> Result<()> {
     let (outside, inside) = (Connection::read(jupyters)?, Connection::read(evcxrs)?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    thread::spawn(move || {
-        if let Err(error) = runtime.block_on(pass_on(&outside, &inside)) {
-            // Without it the kernel is deaf; Jupyter starts another one.
-            eprintln!("error: the kernel cannot be reached: {error:#}");
-            process::exit(1);
-        }
-    });
+    let mut jupyter = RouterSocket::new();
+    runtime.block_on(jupyter.bind(&outside.shell()))?;
+    // It fails when evcxr has ended, which is when the kernel ends.
+    thread::spawn(move || runtime.block_on(pass_on(jupyter, &inside)).ok());
     Ok(())
 }
 
-async fn pass_on(outside: &Connection, inside: &Connection) -> Result<()> {
-    let (mut jupyter, mut evcxr) = (RouterSocket::new(), DealerSocket::new());
-    jupyter.bind(&outside.shell()).await?;
+async fn pass_on(mut jupyter: RouterSocket, inside: &Connection) -> Result<()> {
+    let mut evcxr = DealerSocket::new();
     while evcxr.connect(&inside.shell()).await.is_err() {
         tokio::time::sleep(Duration::from_millis(20)).await; // it is about to start
     }
@@ -82,7 +78,7 @@ async fn pass_on(outside: &Connection, inside: &Connection) -> Result<()> {
         tokio::select! {
             message = jupyter.recv() => {
                 let message = message?;
-                let asked = rephrase(&message, &outside.key);
+                let asked = rephrase(&message, &inside.key);
                 evcxr.send(asked.unwrap_or(message)).await?;
             }
             // A page that was closed in the meantime gets no answer.
@@ -96,7 +92,8 @@ fn rephrase(message: &ZmqMessage, key: &str) -> Option<ZmqMessage> {
     let mut parts = message.clone().into_vec();
     let start = parts.iter().position(|part| part == DELIMITER)? + 1;
     let header: Value = serde_json::from_slice(parts.get(start + 1)?).ok()?;
-    if header["msg_type"] != "inspect_request" {
+    // A message that somebody else has signed stays as it is: evcxr will refuse it.
+    if header["msg_type"] != "inspect_request" || parts[start] != sign(&parts[start + 1..], key) {
         return None;
     }
     let mut content: Value = serde_json::from_slice(parts.get(start + 4)?).ok()?;
@@ -105,12 +102,19 @@ fn rephrase(message: &ZmqMessage, key: &str) -> Option<ZmqMessage> {
     content["cursor_pos"] = question.chars().count().into();
     content["code"] = question.into();
     parts[start + 4] = content.to_string().into();
-    if !key.is_empty() {
-        let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).ok()?;
-        parts[start + 1..].iter().for_each(|part| mac.update(part));
-        parts[start] = hexadecimal(&mac.finalize().into_bytes()).into();
-    }
+    parts[start] = sign(&parts[start + 1..], key).into();
     ZmqMessage::try_from(parts).ok()
+}
+
+/// Jupyter's signature of a message; none when there is no key.
+fn sign(parts: &[impl AsRef<[u8]>], key: &str) -> String {
+    if key.is_empty() {
+        return String::new();
+    }
+    let mut mac =
+        Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("a key may have any length");
+    parts.iter().for_each(|part| mac.update(part.as_ref()));
+    hexadecimal(&mac.finalize().into_bytes())
 }
 
 /// A piece of code that ends with the name at the cursor, or with the function whose arguments the
