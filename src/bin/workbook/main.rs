@@ -3,6 +3,7 @@
 //! One program plays both parts, because the kernel wants its own path for the processes that it
 //! starts: the one that runs the cells (see [`evcxr::runtime_hook`]) is this program again.
 
+mod cuda;
 mod exercises;
 mod fetch;
 mod inspect;
@@ -54,6 +55,9 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Run cargo with feature `cuda`, for instance `cuda test --release`, on machines without CUDA's
+    /// toolkit or a GPU too; without a command of cargo, print the environment that it needs.
+    Cuda(cuda::Options),
     /// Fetch real prices of bitcoin for exercise 4 into data/, which git ignores.
     FetchBtc,
     /// What Jupyter starts for each open notebook.
@@ -98,6 +102,7 @@ fn perform() -> Result<()> {
         Task::Run(options) => run::run(&project, &options),
         Task::Test => tests::run(&project),
         Task::Exercises { check } => exercises::run(&project, check),
+        Task::Cuda(options) => cuda::run(&project, &options),
         Task::FetchBtc => fetch::run(&project),
         Task::Kernel { polars: false, connection_file } => {
             kernel::start(&project, Variant::Core, &connection_file)

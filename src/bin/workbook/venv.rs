@@ -55,20 +55,22 @@ pub(crate) fn ensure(project: &Project) -> Result<()> {
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr)
         );
-        let mut pip = project.jupyter();
-        // Exactly the list: nothing is resolved, so nothing can differ from what was tested.
-        pip.args(["-m", "pip", "install", "--no-deps", "--no-input", "--no-color"])
-            .args(["--progress-bar", "off", "--disable-pip-version-check", "--requirement"])
-            .arg(&requirements)
-            .env("PIP_CACHE_DIR", project.state.join("pip"));
-        install(&mut pip)?;
-        fs::remove_dir_all(project.state.join("pip")).ok();
+        install(project, |pip| pip.arg("--requirement").arg(&requirements))?;
         project::write(&stamp, &pins)
     })
 }
 
-/// Runs pip with one line a package, and the whole of its output when it fails.
-fn install(pip: &mut Command) -> Result<()> {
+/// Installs packages with pip, with one line a package, and the whole of its output when it fails.
+pub(crate) fn install(
+    project: &Project,
+    packages: impl FnOnce(&mut Command) -> &mut Command,
+) -> Result<()> {
+    let mut pip = project.jupyter();
+    // Exactly the list: nothing is resolved, so nothing can differ from what was tested.
+    pip.args(["-m", "pip", "install", "--no-deps", "--no-input", "--no-color"])
+        .args(["--progress-bar", "off", "--disable-pip-version-check"])
+        .env("PIP_CACHE_DIR", project.state.join("pip"));
+    packages(&mut pip);
     let (reader, writer) = std::io::pipe()?;
     let mut child = pip
         .stdin(Stdio::null())
@@ -91,6 +93,7 @@ fn install(pip: &mut Command) -> Result<()> {
     }
     let status = child.wait()?;
     ensure!(status.success(), "pip failed ({status}):\n{log}");
+    fs::remove_dir_all(project.state.join("pip")).ok();
     Ok(())
 }
 
