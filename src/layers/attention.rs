@@ -83,6 +83,17 @@ impl<E: Dtype + From<f32>, D: Device<E>> Attention<E, D> {
     }
 }
 
+impl<E: Dtype, D: Storage<E>> Attention<E, D> {
+    /// The same layer, with copies of its weights on another device.
+    pub fn to_device<To: Device<E>>(&self, device: &To) -> Attention<E, To> {
+        Attention {
+            weight: self.weight.to_device(device),
+            context: self.context.to_device(device),
+            query: self.query.to_device(device),
+        }
+    }
+}
+
 impl<E: Dtype, D: RecurrentDevice<E>> Attention<E, D> {
     /// The outputs for `queries`, `(B, F, queries)`, and the weights that they gave to each step of
     /// `memory`, `(B, P, memory)`: `(B, F, P)`. Gradients flow to the memory as well.

@@ -77,6 +77,11 @@ impl<E: Dtype, D: Storage<E>> Dense<E, D> {
     pub fn outputs(&self) -> usize {
         self.weight.shape().0
     }
+
+    /// The same layer, with copies of its weights on another device.
+    pub fn to_device<To: Device<E>>(&self, device: &To) -> Dense<E, To> {
+        Dense { weight: self.weight.to_device(device), bias: self.bias.to_device(device) }
+    }
 }
 
 impl<E: Dtype, D: RecurrentDevice<E>> Dense<E, D> {

@@ -95,6 +95,11 @@ impl<E: Dtype, D: Storage<E>> Gru<E, D> {
     pub fn outputs(&self) -> usize {
         self.layers[self.layers.len() - 1].hidden_size()
     }
+
+    /// The same layers, with copies of their weights on another device.
+    pub fn to_device<To: Device<E>>(&self, device: &To) -> Gru<E, To> {
+        Gru { layers: self.layers.iter().map(|layer| layer.to_device(device)).collect() }
+    }
 }
 
 impl<E: Dtype, D: RecurrentDevice<E>> Gru<E, D> {

@@ -1,8 +1,10 @@
-use dfdx::tensor::{Cpu, Tape};
+use dfdx::tensor::{Cpu, Storage, Tape};
+use dfdx::tensor_ops::Device;
 use std::fmt;
 
 use super::{Cell, Gru, Initializer, Lstm, Parameter, ParameterMut, Parameters, SimpleRnn};
 use crate::error::Result;
+use crate::kernels::RecurrentDevice;
 use crate::{Sequence, State};
 
 /// A recurrent stack whose kind of cell is chosen when it is made, to compare them in a loop. It
@@ -22,16 +24,16 @@ use crate::{Sequence, State};
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub enum Recurrent {
+pub enum Recurrent<D: Storage<f32> = Cpu> {
     /// Of simple cells.
-    SimpleRnn(SimpleRnn),
+    SimpleRnn(SimpleRnn<f32, D>),
     /// Of cells with three gates.
-    Lstm(Lstm),
+    Lstm(Lstm<f32, D>),
     /// Of cells with two gates.
-    Gru(Gru),
+    Gru(Gru<f32, D>),
 }
 
-impl Recurrent {
+impl<D: Device<f32>> Recurrent<D> {
     /// A stack with one layer for each of `hidden_sizes`, from the input up.
     ///
     /// # Errors
@@ -41,7 +43,7 @@ impl Recurrent {
         inputs: usize,
         hidden_sizes: &[usize],
         initializer: &mut Initializer,
-        device: &Cpu,
+        device: &D,
     ) -> Result<Self> {
         Ok(match cell {
             Cell::SimpleRnn => {
@@ -52,15 +54,23 @@ impl Recurrent {
         })
     }
 
+    /// The same stack, with copies of its weights on another device.
+    pub fn to_device<To: Device<f32>>(&self, device: &To) -> Recurrent<To> {
+        match self {
+            Self::SimpleRnn(stack) => Recurrent::SimpleRnn(stack.to_device(device)),
+            Self::Lstm(stack) => Recurrent::Lstm(stack.to_device(device)),
+            Self::Gru(stack) => Recurrent::Gru(stack.to_device(device)),
+        }
+    }
+}
+
+impl<D: RecurrentDevice<f32>> Recurrent<D> {
     /// Runs over x, `(B, T, D)`: the outputs of the top layer at every step, `(B, T, H)`.
     ///
     /// # Errors
     /// As [`Gru::forward`].
     #[inline(never)]
-    pub fn forward<T: Tape<f32, Cpu>>(
-        &self,
-        x: Sequence<f32, Cpu, T>,
-    ) -> Result<Sequence<f32, Cpu, T>> {
+    pub fn forward<T: Tape<f32, D>>(&self, x: Sequence<f32, D, T>) -> Result<Sequence<f32, D, T>> {
         Ok(match self {
             Self::SimpleRnn(stack) => stack.forward(x, None)?.0,
             Self::Lstm(stack) => stack.forward(x, None)?.0,
@@ -73,10 +83,10 @@ impl Recurrent {
     /// # Errors
     /// As [`Gru::forward`].
     #[inline(never)]
-    pub fn forward_last<T: Tape<f32, Cpu>>(
+    pub fn forward_last<T: Tape<f32, D>>(
         &self,
-        x: Sequence<f32, Cpu, T>,
-    ) -> Result<State<f32, Cpu, T>> {
+        x: Sequence<f32, D, T>,
+    ) -> Result<State<f32, D, T>> {
         Ok(match self {
             Self::SimpleRnn(stack) => stack.forward_last(x, None)?.0,
             Self::Lstm(stack) => stack.forward_last(x, None)?.0,
@@ -85,8 +95,8 @@ impl Recurrent {
     }
 }
 
-impl Parameters<f32, Cpu> for Recurrent {
-    fn parameters(&self) -> Vec<(String, Parameter<'_, f32, Cpu>)> {
+impl<D: Storage<f32>> Parameters<f32, D> for Recurrent<D> {
+    fn parameters(&self) -> Vec<(String, Parameter<'_, f32, D>)> {
         match self {
             Self::SimpleRnn(stack) => stack.parameters(),
             Self::Lstm(stack) => stack.parameters(),
@@ -94,7 +104,7 @@ impl Parameters<f32, Cpu> for Recurrent {
         }
     }
 
-    fn parameters_mut(&mut self) -> Vec<(String, ParameterMut<'_, f32, Cpu>)> {
+    fn parameters_mut(&mut self) -> Vec<(String, ParameterMut<'_, f32, D>)> {
         match self {
             Self::SimpleRnn(stack) => stack.parameters_mut(),
             Self::Lstm(stack) => stack.parameters_mut(),
@@ -103,7 +113,7 @@ impl Parameters<f32, Cpu> for Recurrent {
     }
 }
 
-impl fmt::Display for Recurrent {
+impl<D: Storage<f32>> fmt::Display for Recurrent<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SimpleRnn(stack) => stack.fmt(f),

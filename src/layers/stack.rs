@@ -45,6 +45,17 @@ impl<E: Dtype, D: Storage<E>> RecurrentWeights<E, D> {
     }
 }
 
+impl<E: Dtype, D: Storage<E>> RecurrentWeights<E, D> {
+    pub(super) fn to_device<To: Device<E>>(&self, device: &To) -> RecurrentWeights<E, To> {
+        RecurrentWeights {
+            weight_ih: self.weight_ih.to_device(device),
+            weight_hh: self.weight_hh.to_device(device),
+            bias_ih: self.bias_ih.to_device(device),
+            bias_hh: self.bias_hh.to_device(device),
+        }
+    }
+}
+
 /// What one layer remembers of each series of a batch.
 pub(crate) trait LayerState<E: Dtype, D: Storage<E>>: Clone {
     /// A state of zeros for B series and H units.

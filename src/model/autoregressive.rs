@@ -174,6 +174,21 @@ impl<E: Dtype + From<f32>, D: Device<E>> Autoregressive<E, D> {
     }
 }
 
+impl<E: Dtype, D: Storage<E>> Autoregressive<E, D> {
+    /// The same model, with copies of its weights on another device.
+    pub fn to_device<To: Device<E>>(&self, device: &To) -> Autoregressive<E, To> {
+        Autoregressive {
+            encoder: self.encoder.to_device(device),
+            bridge: self.bridge.iter().map(|dense| dense.to_device(device)).collect(),
+            decoder: self.decoder.to_device(device),
+            attention: self.attention.as_ref().map(|attention| attention.to_device(device)),
+            dense: self.dense.to_device(device),
+            context: self.context,
+            dropout: self.dropout,
+        }
+    }
+}
+
 impl<E: Dtype, D: RecurrentDevice<E>> Autoregressive<E, D> {
     /// Predicts `future_steps` steps, `(B, F, D)`, from the past, `(B, P, D)`. F is free.
     ///

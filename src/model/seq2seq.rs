@@ -98,6 +98,16 @@ impl<E: Dtype, D: Storage<E>> Seq2Seq<E, D> {
     pub fn decoder_input(&self) -> DecoderInput {
         self.decoder_input
     }
+
+    /// The same model, with copies of its weights on another device.
+    pub fn to_device<To: Device<E>>(&self, device: &To) -> Seq2Seq<E, To> {
+        Seq2Seq {
+            encoder: self.encoder.to_device(device),
+            decoder: self.decoder.to_device(device),
+            dense: self.dense.to_device(device),
+            decoder_input: self.decoder_input,
+        }
+    }
 }
 
 impl Seq2Seq {

@@ -2,7 +2,7 @@
 //! `torch.nn.RNN`, `GRU` or `LSTM` (with `batch_first=True`) or `torch.nn.Linear`, and the parts of a
 //! model (`encoder.*`, `decoder.*`, `dense.*`) into modules of these names; and back.
 
-use dfdx::tensor::Cpu;
+use dfdx::tensor::{CopySlice, Cpu};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -37,7 +37,10 @@ const DECODER_INPUT: &str = "decoder_input";
 /// # Errors
 /// [`Error::Io`] when the file can not be written, and [`Error::Weights`] when two weights have the
 /// same name.
-pub fn save_weights(model: &impl Parameters<f32, Cpu>, path: impl AsRef<Path>) -> Result<()> {
+pub fn save_weights<D: CopySlice<f32>>(
+    model: &impl Parameters<f32, D>,
+    path: impl AsRef<Path>,
+) -> Result<()> {
     write(model, Vec::new(), None, path.as_ref())
 }
 
@@ -49,7 +52,10 @@ pub fn save_weights(model: &impl Parameters<f32, Cpu>, path: impl AsRef<Path>) -
 /// [`Error::Io`] when the file can not be read, and [`Error::Weights`] when it is cut off, is not a
 /// safetensors file, lacks a weight of the model, has one that the model lacks, or has one of
 /// another shape.
-pub fn load_weights(model: &mut impl Parameters<f32, Cpu>, path: impl AsRef<Path>) -> Result<()> {
+pub fn load_weights<D: CopySlice<f32>>(
+    model: &mut impl Parameters<f32, D>,
+    path: impl AsRef<Path>,
+) -> Result<()> {
     let path = path.as_ref();
     let bytes = read(path)?;
     let file = parse(path, &bytes)?;
@@ -136,8 +142,8 @@ impl Seq2Seq {
 }
 
 /// Writes beside the file, then renames.
-fn write(
-    model: &impl Parameters<f32, Cpu>,
+fn write<D: CopySlice<f32>>(
+    model: &impl Parameters<f32, D>,
     vectors: Vec<(&str, &[f32])>,
     metadata: Option<HashMap<String, String>>,
     path: &Path,
@@ -209,8 +215,8 @@ fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>> {
 }
 
 /// Takes every weight of the model from the file, or, when one does not fit, none at all.
-fn copy_into(
-    model: &mut impl Parameters<f32, Cpu>,
+fn copy_into<D: CopySlice<f32>>(
+    model: &mut impl Parameters<f32, D>,
     path: &Path,
     file: &SafeTensors<'_>,
 ) -> Result<()> {

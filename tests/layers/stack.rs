@@ -40,70 +40,80 @@ pub(crate) enum Form {
 }
 
 /// The states of the layers: of each the hidden state and, in an LSTM, the cell state.
-pub(crate) type States<E> = Vec<Vec<State<E>>>;
+pub(crate) type States<E, D = Cpu> = Vec<Vec<State<E, D>>>;
 
-pub(crate) trait Stack<E: Number>: Parameters<E, Cpu> + Sized {
+/// The outputs, all or the last, and the last states.
+pub(crate) type Outputs<E, D, T> = (Sequence<E, D, T>, States<E, D>);
+pub(crate) type Last<E, D, T> = (State<E, D, T>, States<E, D>);
+
+pub(crate) trait Stack<E: Number, D: RecurrentDevice<E> = Cpu>:
+    Parameters<E, D> + Sized
+{
     /// Tensors of a layer's state.
     const STATES: usize;
 
-    fn build(inputs: usize, hidden: &[usize]) -> Self;
+    fn on(device: &D, inputs: usize, hidden: &[usize]) -> Self;
 
-    fn run<T: Tape<E, Cpu>>(
+    fn build(inputs: usize, hidden: &[usize]) -> Self
+    where
+        D: Default,
+    {
+        Self::on(&D::default(), inputs, hidden)
+    }
+
+    fn run<T: Tape<E, D>>(
         &self,
         form: Form,
-        x: Sequence<E, Cpu, T>,
-        states: Option<States<E>>,
-    ) -> Result<(Sequence<E, Cpu, T>, States<E>)>;
+        x: Sequence<E, D, T>,
+        states: Option<States<E, D>>,
+    ) -> Result<Outputs<E, D, T>>;
 
-    fn run_last<T: Tape<E, Cpu>>(
+    fn run_last<T: Tape<E, D>>(
         &self,
-        x: Sequence<E, Cpu, T>,
-        states: Option<States<E>>,
-    ) -> Result<(State<E, Cpu, T>, States<E>)>;
+        x: Sequence<E, D, T>,
+        states: Option<States<E, D>>,
+    ) -> Result<Last<E, D, T>>;
 }
 
 /// A layer's state from its tensors, and back.
-trait Tensors<E: Number> {
-    fn of(tensors: Vec<State<E>>) -> Self;
-    fn tensors(self) -> Vec<State<E>>;
+trait Tensors<E: Number, D: RecurrentDevice<E>> {
+    fn of(tensors: Vec<State<E, D>>) -> Self;
+    fn tensors(self) -> Vec<State<E, D>>;
 }
 
-impl<E: Number> Tensors<E> for State<E> {
-    fn of(mut tensors: Vec<State<E>>) -> Self {
+impl<E: Number, D: RecurrentDevice<E>> Tensors<E, D> for State<E, D> {
+    fn of(mut tensors: Vec<State<E, D>>) -> Self {
         tensors.remove(0)
     }
-    fn tensors(self) -> Vec<State<E>> {
+    fn tensors(self) -> Vec<State<E, D>> {
         vec![self]
     }
 }
 
-impl<E: Number> Tensors<E> for LstmState<E, Cpu> {
-    fn of(mut tensors: Vec<State<E>>) -> Self {
+impl<E: Number, D: RecurrentDevice<E>> Tensors<E, D> for LstmState<E, D> {
+    fn of(mut tensors: Vec<State<E, D>>) -> Self {
         LstmState { cell: tensors.remove(1), hidden: tensors.remove(0) }
     }
-    fn tensors(self) -> Vec<State<E>> {
+    fn tensors(self) -> Vec<State<E, D>> {
         vec![self.hidden, self.cell]
     }
 }
 
 macro_rules! stack {
     ($layer: ident, $state: ty, $states: literal) => {
-        impl<E: Number> Stack<E> for $layer<E, Cpu>
-        where
-            Cpu: RecurrentDevice<E>,
-        {
+        impl<E: Number, D: RecurrentDevice<E>> Stack<E, D> for $layer<E, D> {
             const STATES: usize = $states;
 
-            fn build(inputs: usize, hidden: &[usize]) -> Self {
-                Self::of_dtype(inputs, hidden, &mut Initializer::new(7), &Cpu::default()).unwrap()
+            fn on(device: &D, inputs: usize, hidden: &[usize]) -> Self {
+                Self::of_dtype(inputs, hidden, &mut Initializer::new(7), device).unwrap()
             }
 
-            fn run<T: Tape<E, Cpu>>(
+            fn run<T: Tape<E, D>>(
                 &self,
                 form: Form,
-                x: Sequence<E, Cpu, T>,
-                states: Option<States<E>>,
-            ) -> Result<(Sequence<E, Cpu, T>, States<E>)> {
+                x: Sequence<E, D, T>,
+                states: Option<States<E, D>>,
+            ) -> Result<Outputs<E, D, T>> {
                 let first: Option<Vec<$state>> =
                     states.map(|states| states.into_iter().map(Tensors::of).collect());
                 let (outputs, last) = match form {
@@ -113,11 +123,11 @@ macro_rules! stack {
                 Ok((outputs, last.into_iter().map(Tensors::tensors).collect()))
             }
 
-            fn run_last<T: Tape<E, Cpu>>(
+            fn run_last<T: Tape<E, D>>(
                 &self,
-                x: Sequence<E, Cpu, T>,
-                states: Option<States<E>>,
-            ) -> Result<(State<E, Cpu, T>, States<E>)> {
+                x: Sequence<E, D, T>,
+                states: Option<States<E, D>>,
+            ) -> Result<Last<E, D, T>> {
                 let first: Option<Vec<$state>> =
                     states.map(|states| states.into_iter().map(Tensors::of).collect());
                 let (output, last) = self.forward_last(x, first.as_deref())?;
@@ -127,9 +137,9 @@ macro_rules! stack {
     };
 }
 
-stack!(SimpleRnn, State<E>, 1);
-stack!(Gru, State<E>, 1);
-stack!(Lstm, LstmState<E, Cpu>, 2);
+stack!(SimpleRnn, State<E, D>, 1);
+stack!(Gru, State<E, D>, 1);
+stack!(Lstm, LstmState<E, D>, 2);
 
 /// Everything that goes into a stack, and the gradients of everything that comes out.
 #[derive(Clone, Debug, Default)]
@@ -202,14 +212,22 @@ pub(crate) fn everything<E: Number, S: Stack<E>>(
 where
     Cpu: RecurrentDevice<E>,
 {
+    everything_on::<E, Cpu, S>(&Cpu::default(), form, given)
+}
+
+/// The same on a device.
+pub(crate) fn everything_on<E: Number, D: RecurrentDevice<E>, S: Stack<E, D>>(
+    dev: &D,
+    form: Form,
+    given: &Given,
+) -> (f64, Vec<(String, Vec<f64>)>) {
     let Given { batch, time, features, ref hidden, .. } = *given;
-    let dev = Cpu::default();
-    let mut stack = S::build(features, hidden);
+    let mut stack = S::on(dev, features, hidden);
     for ((_, mut parameter), values) in stack.parameters_mut().into_iter().zip(&given.weights) {
         parameter.copy_from(&numbers(values));
     }
-    let x: Sequence<E> = dev.tensor_from_vec(numbers(&given.x), (batch, time, features));
-    let states = |values: &[Vec<Vec<f64>>]| -> States<E> {
+    let x: Sequence<E, D> = dev.tensor_from_vec(numbers(&given.x), (batch, time, features));
+    let states = |values: &[Vec<Vec<f64>>]| -> States<E, D> {
         let layer = |(values, &h): (&Vec<Vec<f64>>, &usize)| {
             values.iter().map(|v| dev.tensor_from_vec(numbers(v), (batch, h))).collect()
         };
@@ -219,7 +237,8 @@ where
     let (outputs, last) = stack.run(form, x.leaky_trace(), Some(first.clone())).unwrap();
 
     let mut found = vec![("outputs".to_owned(), wide(outputs.as_vec()))];
-    let of_outputs: Sequence<E> = dev.tensor_from_vec(numbers(&given.of_outputs), *outputs.shape());
+    let of_outputs: Sequence<E, D> =
+        dev.tensor_from_vec(numbers(&given.of_outputs), *outputs.shape());
     let mut loss = (outputs * of_outputs).sum::<(), _>();
     for (l, (last, of_last)) in last.into_iter().zip(states(&given.of_last)).enumerate() {
         for (s, (last, of_last)) in last.into_iter().zip(of_last).enumerate() {
@@ -228,7 +247,7 @@ where
         }
     }
     let value = loss.as_vec()[0].into();
-    let gradients: Gradients<E, Cpu> = loss.backward();
+    let gradients: Gradients<E, D> = loss.backward();
     found.push(("gradient of x".into(), wide(gradients.get(&x).as_vec())));
     for (l, first) in first.iter().enumerate() {
         for (s, first) in first.iter().enumerate() {
