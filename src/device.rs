@@ -1,24 +1,77 @@
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
+use crate::error::{Error, Result};
+
 /// Where a model is trained.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+///
+/// A GPU wants feature `cuda`, and an NVIDIA driver from 580 on. It computes with dfdx's own
+/// operations, one small kernel after the other; the CPU has fused ones, and at the sizes of the
+/// notebooks is likely to be faster.
+///
+/// ```
+/// use seq2seq::prelude::*;
+///
+/// let hyperparameters = Hyperparameters { device: Device::best(), ..Default::default() };
+/// println!("training on {}", hyperparameters.device);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Device {
     /// The processor.
     #[default]
     Cpu,
+    /// An NVIDIA GPU, by its number, from 0.
+    Cuda(usize),
 }
 
 impl Device {
-    /// The devices of this machine that the crate can train on, the fastest last.
+    /// The devices of this machine that the crate can train on: the CPU, then the GPUs.
     pub fn available() -> Vec<Device> {
-        vec![Device::Cpu]
+        let gpus = gpus().unwrap_or_default();
+        [Device::Cpu].into_iter().chain((0..gpus).map(Device::Cuda)).collect()
     }
 
-    /// The fastest of [`Device::available`].
+    /// The first GPU; without one, the CPU.
     pub fn best() -> Device {
-        Self::available().pop().unwrap_or_default()
+        Self::available().get(1).copied().unwrap_or_default()
     }
+
+    /// GPU `number` for dfdx, on which a cell makes its own tensors and layers: in place of
+    /// `Cpu::default()`.
+    ///
+    /// # Errors
+    /// As [`Device::check`], and what else keeps dfdx from using it.
+    #[cfg(feature = "cuda")]
+    pub fn open_cuda(number: usize) -> Result<dfdx::tensor::Cuda> {
+        crate::cuda::open(number)
+    }
+
+    /// Whether this machine has it.
+    ///
+    /// # Errors
+    /// [`Error::Device`] with what is missing: the feature, the driver, the GPU.
+    pub fn check(self) -> Result<()> {
+        let Device::Cuda(number) = self else { return Ok(()) };
+        let reason = match gpus() {
+            Ok(gpus) if number < gpus => return Ok(()),
+            Ok(gpus) => format!("the driver finds {gpus} GPUs, counted from 0"),
+            Err(reason) => reason,
+        };
+        Err(Error::Device { device: self, reason })
+    }
+}
+
+/// How many GPUs there are, or why there is none.
+#[cfg(feature = "cuda")]
+fn gpus() -> Result<usize, String> {
+    crate::cuda::gpus()
+}
+
+/// How many GPUs there are, or why there is none.
+#[cfg(not(feature = "cuda"))]
+fn gpus() -> Result<usize, String> {
+    Err("the crate is built without feature `cuda`".to_owned())
 }
 
 impl fmt::Display for Device {
@@ -28,6 +81,23 @@ impl fmt::Display for Device {
                 let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
                 write!(f, "CPU, {threads} threads")
             }
+            Self::Cuda(number) => write!(f, "CUDA, GPU {number}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(not(feature = "cuda"))]
+    fn without_the_feature_a_gpu_is_refused() {
+        assert_eq!((Device::available(), Device::best()), (vec![Device::Cpu], Device::Cpu));
+        Device::Cpu.check().unwrap();
+        let message = Device::Cuda(3).check().unwrap_err().to_string();
+        let expected = "CUDA, GPU 3, can not be used: the crate is built without feature `cuda`; \
+                        Device::Cpu always can";
+        assert_eq!(message, expected);
     }
 }

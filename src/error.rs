@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::Device;
+
 /// What went wrong, with the value that was given and what is allowed.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -49,6 +51,13 @@ pub enum Error {
         path: PathBuf,
         /// The system's own message.
         source: std::io::Error,
+    },
+    /// A device can not be used.
+    Device {
+        /// The one that was asked for.
+        device: Device,
+        /// What is wrong with it.
+        reason: String,
     },
     /// dfdx could not allocate or compute.
     Tensor(String),
@@ -110,6 +119,9 @@ impl fmt::Display for Error {
             }
             Self::Fetch(reasons) => write!(f, "the prices could not be fetched: {reasons}"),
             Self::Io { path, source } => write!(f, "{}: {source}", path.display()),
+            Self::Device { device, reason } => {
+                write!(f, "{device}, can not be used: {reason}; Device::Cpu always can")
+            }
             Self::Tensor(reason) => write!(f, "dfdx: {reason}"),
             Self::Frame(reason) => write!(f, "polars: {reason}"),
             Self::Picture(reason) => write!(f, "the picture could not be drawn: {reason}"),

@@ -11,7 +11,9 @@ use crate::data::Dataset;
 use crate::error::Result;
 use crate::layers::{Attention, Dense, Gru, Lstm, Recurrent, SimpleRnn, reverse_time};
 use crate::model::{Autoregressive, Feeding, Seq2Seq};
-use crate::train::{Adam, RmsProp, Sgd};
+use crate::train::{
+    Adam, History, Hyperparameters, RmsProp, Sgd, fit_at_every_step, fit_on_tape, predict_with,
+};
 use crate::{Sequence, State};
 
 #[used]
@@ -27,6 +29,17 @@ static INSTANCES: fn() = || {
     black_box::<Update<Adam>>(|adam, model, gradients| adam.update(model, gradients));
     black_box::<Update<RmsProp>>(|rms_prop, model, gradients| rms_prop.update(model, gradients));
     black_box::<Update<Sgd>>(|sgd, model, gradients| sgd.update(model, gradients));
+
+    // And one network of a cell for all: what they share is compiled here.
+    type Fit = fn(&mut Dense, &Dataset, &Dataset, &Hyperparameters) -> Result<History>;
+    black_box::<Fit>(|dense, train, validation, hyperparameters| {
+        fit_on_tape(dense, train, validation, hyperparameters, Dense::forward)
+    });
+    black_box::<Fit>(|dense, train, validation, hyperparameters| {
+        fit_at_every_step(dense, train, validation, hyperparameters, Dense::forward)
+    });
+    type Predict = fn(&Dense, &Dataset) -> Result<Vec<f32>>;
+    black_box::<Predict>(|dense, data| predict_with(dense, data, Dense::forward));
 };
 
 fn with_tape<T: Tape<f32, Cpu>>() {

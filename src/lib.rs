@@ -35,6 +35,8 @@
 //! # Ok::<(), Error>(())
 //! ```
 
+#[cfg(feature = "cuda")]
+mod cuda;
 pub mod data;
 mod device;
 mod error;
@@ -93,6 +95,9 @@ pub mod prelude {
         predict_with, resume,
     };
     pub use crate::{Device, Error, Result, Sequence, State};
+
+    #[cfg(feature = "cuda")]
+    pub use dfdx::tensor::Cuda;
 
     pub use dfdx::shapes::HasShape;
     pub use dfdx::tensor::{

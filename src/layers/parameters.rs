@@ -1,5 +1,5 @@
 use dfdx::shapes::{Dtype, HasShape};
-use dfdx::tensor::{CopySlice, Cpu, Storage, Tensor};
+use dfdx::tensor::{CopySlice, Storage, Tensor};
 
 /// A read-only view of one weight tensor.
 #[derive(Clone, Debug)]
@@ -51,6 +51,14 @@ impl<E: Dtype, D: CopySlice<E>> Parameter<'_, E, D> {
 }
 
 impl<E: Dtype, D: Storage<E>> Parameter<'_, E, D> {
+    /// The device that holds the values.
+    pub(crate) fn device(&self) -> &D {
+        match self {
+            Self::Vector(tensor) => tensor.device(),
+            Self::Matrix(tensor) => tensor.device(),
+        }
+    }
+
     /// The sizes of the axes.
     pub fn shape(&self) -> Vec<usize> {
         match self {
@@ -105,12 +113,15 @@ where
 }
 
 /// All weights one after the other, in the order of [`Parameters`].
-pub(crate) fn flat_weights(model: &impl Parameters<f32, Cpu>) -> Vec<f32> {
+pub(crate) fn flat_weights<D: CopySlice<f32>>(model: &impl Parameters<f32, D>) -> Vec<f32> {
     model.parameters().iter().flat_map(|(_, parameter)| parameter.to_vec()).collect()
 }
 
 /// Takes over all weights, in the same order.
-pub(crate) fn set_flat_weights(model: &mut impl Parameters<f32, Cpu>, weights: &[f32]) {
+pub(crate) fn set_flat_weights<D: CopySlice<f32>>(
+    model: &mut impl Parameters<f32, D>,
+    weights: &[f32],
+) {
     let mut rest = weights;
     for (_, mut parameter) in model.parameters_mut() {
         let (values, others) = rest.split_at(parameter.shape().iter().product());

@@ -7,9 +7,13 @@ use std::time::{Duration, Instant};
 
 use super::checkpoint::Checkpoint;
 use super::course::Course;
+#[cfg(any(test, feature = "cuda"))]
+use super::on_tape::{self, Closure, Task, Traced, Watch};
 use super::{End, Epoch, History, Hyperparameters};
 use crate::data::Dataset;
-use crate::error::{Result, check_size};
+use crate::error::{Error, Result, check_size};
+#[cfg(any(test, feature = "cuda"))]
+use crate::kernels::RecurrentDevice;
 use crate::kernels::cpu::level::Level;
 use crate::kernels::cpu::optimizer::Settings;
 use crate::kernels::cpu::seq2seq::{Loss, TrainStep, Windows};
@@ -34,7 +38,8 @@ const SILENCE: Duration = Duration::from_secs(2);
 /// [`Error::Setting`](crate::Error::Setting) when a hyperparameter is outside its range,
 /// [`Error::Shape`](crate::Error::Shape) when the parts do not fit each other or the model,
 /// [`Error::Data`](crate::Error::Data) when the error stops being a number: the model then keeps
-/// the weights that it had before.
+/// the weights that it had before. [`Error::Device`](crate::Error::Device) when the device of the
+/// hyperparameters is not there, or its memory is full.
 pub fn fit(
     model: &mut Seq2Seq,
     train: &Dataset,
@@ -52,7 +57,8 @@ pub fn fit(
 ///
 /// # Errors
 /// As [`fit`], and [`Error::Io`](crate::Error::Io) when the checkpoint cannot be written: the model
-/// then has the weights of the last epoch.
+/// then has the weights of the last epoch. [`Error::Setting`](crate::Error::Setting) when the device is
+/// not the CPU.
 pub fn fit_with_checkpoint(
     model: &mut Seq2Seq,
     train: &Dataset,
@@ -61,6 +67,10 @@ pub fn fit_with_checkpoint(
     path: impl AsRef<Path>,
 ) -> Result<History> {
     check(model, train, validation, hyperparameters)?;
+    if hyperparameters.device != Device::Cpu {
+        let allowed = "Device::Cpu where a checkpoint is kept";
+        return Err(Error::setting("device", hyperparameters.device, allowed));
+    }
     print_setup(model, train, validation, hyperparameters);
     let checkpoint = Checkpoint::new(path.as_ref(), train);
     go_on(model, train, validation, hyperparameters, Some(checkpoint))
@@ -131,6 +141,14 @@ pub(super) fn run(
     mut after_step: impl FnMut(&Step) -> ControlFlow<End> + Send,
     mut after_epoch: impl FnMut(usize, &Epoch),
 ) -> Result<History> {
+    #[cfg(feature = "cuda")]
+    if let Device::Cuda(gpu) = hyperparameters.device {
+        let watch = Watch { after_step: &mut after_step, after_epoch: &mut after_epoch };
+        return crate::cuda::guarded(gpu, || {
+            let device = crate::cuda::open(gpu)?;
+            run_on_tape(&device, model, train, validation, hyperparameters, watch)
+        });
+    }
     let mut step = TrainStep::new(
         model.network_shape(),
         flat_weights(model),
@@ -174,6 +192,27 @@ pub(super) fn run(
     }
     let (history, best) = course.finish();
     set_flat_weights(model, best.as_deref().unwrap_or(step.weights()));
+    Ok(history)
+}
+
+/// As [`run`], on any device of dfdx: a copy of the model is trained on its tape.
+#[cfg(any(test, feature = "cuda"))]
+fn run_on_tape<D: RecurrentDevice<f32>>(
+    device: &D,
+    model: &mut Seq2Seq,
+    train: &Dataset,
+    validation: &Dataset,
+    hyperparameters: &Hyperparameters,
+    watch: Watch<'_>,
+) -> Result<History> {
+    let mut copy = model.to_device(device);
+    let future_steps = train.future_steps();
+    let forward = |model: &Seq2Seq<f32, D>, past: Traced<D>| model.forward(past, future_steps);
+    let mut network = Closure { model: &mut copy, forward };
+    let task = Task { truth: Dataset::future_tensor, loss, penalty: true };
+    let history =
+        on_tape::run(&mut network, device, &task, train, validation, hyperparameters, watch)?;
+    set_flat_weights(model, &flat_weights(&copy));
     Ok(history)
 }
 
@@ -231,7 +270,7 @@ pub(super) struct Step {
     /// Steps of an epoch.
     pub(super) steps: usize,
     /// Loss of the batch, before the step.
-    loss: f64,
+    pub(super) loss: f64,
 }
 
 /// One pass over the training part, or as much of it as `after_step` allows; returns the mean loss of
@@ -263,8 +302,13 @@ fn train_epoch(
             }
         }
     });
-    let squares = step.weights().iter().map(|&w| f64::from(w).powi(2)).sum::<f64>();
-    (total / number as f64 + hyperparameters.weight_decay * 0.5 * squares, flow)
+    (total / number as f64 + penalty(step.weights(), hyperparameters), flow)
+}
+
+/// The penalty on the weights, λ · ½ Σ w².
+pub(super) fn penalty(weights: &[f32], hyperparameters: &Hyperparameters) -> f64 {
+    let squares = weights.iter().map(|&w| f64::from(w).powi(2)).sum::<f64>();
+    hyperparameters.weight_decay * 0.5 * squares
 }
 
 fn print_setup(
@@ -277,9 +321,14 @@ fn print_setup(
     for device in Device::available() {
         println!("  {device}");
     }
-    println!("training on: {}", Device::best());
-    if Device::best() == Device::Cpu {
-        println!("(no GPU is used: these networks are small, and the CPU is fine)");
+    println!("training on: {}", hyperparameters.device);
+    if hyperparameters.device == Device::Cpu {
+        match Device::Cuda(0).check() {
+            Err(Error::Device { reason, .. }) if cfg!(feature = "cuda") => {
+                println!("(no GPU is used: {reason})");
+            }
+            _ => println!("(no GPU is used: these networks are small, and the CPU is fine)"),
+        }
     }
     println!("\ntraining part\n{train}\nvalidation part\n{validation}");
     println!("\n{hyperparameters}\n\n{model}\n");
@@ -357,4 +406,77 @@ fn label(epoch: usize, done: f64, epochs: usize) -> String {
     let bar = "#".repeat((done * BAR as f64 / epochs as f64) as usize);
     let width = epochs.to_string().len();
     format!("epoch {epoch:>width$}/{epochs} [{bar:-<BAR$}]")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{SineCosine, WindowScaler, sine_cosine};
+    use crate::evaluate::mse;
+    use crate::train::Schedule;
+    use dfdx::tensor::Cpu;
+
+    fn scaled() -> (Dataset, Dataset) {
+        let data = sine_cosine(SineCosine { series: 230, ..Default::default() }).unwrap();
+        let (train, validation) = data.split(0.15).unwrap();
+        let scale = |data: &Dataset| WindowScaler::fit_transform(data).1;
+        (scale(&train), scale(&validation))
+    }
+
+    fn all_settings() -> Hyperparameters {
+        Hyperparameters {
+            epochs: 4,
+            schedule: Schedule::Cosine { warmup_fraction: 0.2 },
+            clip_norm: Some(0.85),
+            patience: Some(3),
+            ..Default::default()
+        }
+    }
+
+    /// Trains on the CPU, fused, and with `train_on` on the tape.
+    fn follows_the_fused_kernels(
+        train_on: impl Fn(&mut Seq2Seq, &Dataset, &Dataset, &Hyperparameters, Watch<'_>) -> History,
+    ) {
+        let (train, validation) = scaled();
+        for hyperparameters in [Hyperparameters { epochs: 4, ..Default::default() }, all_settings()]
+        {
+            let mut fused = Seq2Seq::stacked(2, &hyperparameters).unwrap();
+            let mut on_tape = fused.clone();
+            let expected = fit_with(&mut fused, &train, &validation, &hyperparameters, |_, _| {});
+            let expected = expected.unwrap();
+            let (mut steps, mut epochs) = (0, 0);
+            let mut after_step = |step: &Step| {
+                steps += 1;
+                assert_eq!((step.epoch - 1) * step.steps + step.number, steps);
+                ControlFlow::Continue(())
+            };
+            let mut after_epoch = |number, _: &Epoch| {
+                epochs += 1;
+                assert_eq!(number, epochs);
+            };
+            let watch = Watch { after_step: &mut after_step, after_epoch: &mut after_epoch };
+            let found = train_on(&mut on_tape, &train, &validation, &hyperparameters, watch);
+            assert_eq!((steps, epochs), (8, 4));
+            assert_eq!(found.epochs().len(), expected.epochs().len());
+            for (found, expected) in found.epochs().iter().zip(expected.epochs()) {
+                let near = |found: f64, expected: f64| {
+                    assert!((found - expected).abs() < 1e-3 * expected, "{found} {expected}");
+                };
+                near(found.loss, expected.loss);
+                near(found.train_mse_all, expected.train_mse_all);
+                near(found.validation_mse, expected.validation_mse);
+            }
+            let end = |model: &Seq2Seq| mse(&model.predict(&validation).unwrap(), &validation);
+            let (found, expected) = (end(&on_tape).unwrap(), end(&fused).unwrap());
+            assert!((found - expected).abs() < 1e-3 * expected, "{found} {expected}");
+        }
+    }
+
+    #[test]
+    fn a_training_on_the_tape_follows_the_fused_kernels() {
+        follows_the_fused_kernels(|model, train, validation, hyperparameters, watch| {
+            let device = Cpu::default();
+            run_on_tape(&device, model, train, validation, hyperparameters, watch).unwrap()
+        });
+    }
 }

@@ -2,6 +2,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 use super::{Optimizer, Schedule};
+use crate::Device;
 use crate::error::{Error, Result};
 
 /// Everything that is chosen before training. The defaults are the settings of exercise 1 in
@@ -22,6 +23,7 @@ use crate::error::{Error, Result};
 /// | `max_seconds` | `None` | `None`, or above 0 | how long it trains, at most |
 /// | `validation_fraction` | 0.15 | above 0, below 1 | part of the series that is set aside |
 /// | `seed` | 42 | any | draws the first weights and the order of the series |
+/// | `device` | `Cpu` | what [`Device::available`] lists | what [`fit`](crate::train::fit) computes on |
 ///
 /// ```
 /// use seq2seq::prelude::*;
@@ -60,6 +62,8 @@ pub struct Hyperparameters {
     pub validation_fraction: f64,
     /// Draws the first weights and the order of the series.
     pub seed: u64,
+    /// What [`fit`](crate::train::fit) computes on. The model itself stays on the CPU.
+    pub device: Device,
 }
 
 impl Default for Hyperparameters {
@@ -78,6 +82,7 @@ impl Default for Hyperparameters {
             max_seconds: None,
             validation_fraction: 0.15,
             seed: 42,
+            device: Device::Cpu,
         }
     }
 }
@@ -86,7 +91,8 @@ impl Hyperparameters {
     /// Refuses what can not be trained. [`fit`](crate::train::fit) calls it before anything else.
     ///
     /// # Errors
-    /// [`Error::Setting`] with the field, its value and its range.
+    /// [`Error::Setting`] with the field, its value and its range; [`Error::Device`] when this machine
+    /// does not have the device.
     pub fn check(&self) -> Result<()> {
         for (name, value, most) in [
             ("hidden_size", self.hidden_size, 1024),
@@ -139,7 +145,7 @@ impl Hyperparameters {
         if !(fraction > 0.0 && fraction < 1.0) {
             return Err(Error::setting("validation_fraction", fraction, "above 0 and below 1"));
         }
-        Ok(())
+        self.device.check()
     }
 }
 
@@ -172,6 +178,10 @@ impl fmt::Display for Hyperparameters {
             writeln!(f, "max_seconds          {seconds}")?;
         }
         writeln!(f, "validation_fraction  {}", self.validation_fraction)?;
-        write!(f, "seed                 {}", self.seed)
+        write!(f, "seed                 {}", self.seed)?;
+        match self.device {
+            Device::Cpu => Ok(()),
+            device => write!(f, "\ndevice               {device}"),
+        }
     }
 }

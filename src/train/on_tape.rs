@@ -1,20 +1,19 @@
 use dfdx::shapes::HasShape;
-use dfdx::tensor::{AsArray, Cpu, Gradients, OwnedTape, SplitTape, Tensor, TensorFromVec, Trace};
-use dfdx::tensor_ops::{Backward, MeanTo, ReshapeTo};
+use dfdx::tensor::{Cpu, Gradients, OwnedTape, SplitTape, Tensor, Trace};
+use dfdx::tensor_ops::{Backward, Device, MeanTo, ReshapeTo};
 use std::ops::ControlFlow;
 use std::time::Instant;
 
 use super::course::Course;
-use super::fit::check_prediction;
-use super::{Adam, Epoch, History, Hyperparameters, Optimizer, RmsProp, Sgd, clip_gradients};
+use super::fit::{Step, check_prediction, penalty};
+use super::{Adam, End, Epoch, History, Hyperparameters, Optimizer, RmsProp, Sgd, clip_gradients};
 use crate::Sequence;
 use crate::data::Dataset;
-use crate::error::{Result, check_size};
-use crate::kernels::values;
+use crate::error::{Error, Result, check_size};
 use crate::layers::{Parameters, flat_weights, set_flat_weights};
 
 /// A batch of series with a tape that records what is done to it.
-pub type Traced = Sequence<f32, Cpu, OwnedTape<f32, Cpu>>;
+pub type Traced<D = Cpu> = Sequence<f32, D, OwnedTape<f32, D>>;
 
 /// Series that are predicted at once after an epoch.
 const CHUNK: usize = 1024;
@@ -23,7 +22,8 @@ const CHUNK: usize = 1024;
 /// from the past `(B, P, D)` to the prediction `(B, F, D)`. The loss is the mean squared error.
 /// Prints nothing.
 ///
-/// Of the hyperparameters, the sizes and the validation fraction have done their work by now.
+/// It computes on the device that the model's weights are on. Of the hyperparameters, the sizes, the
+/// validation fraction and the device have done their work by now.
 /// [`fit`](super::fit) trains a [`Seq2Seq`](crate::model::Seq2Seq) faster, on fused kernels.
 ///
 /// ```
@@ -53,15 +53,17 @@ const CHUNK: usize = 1024;
 /// [`Error::Shape`](crate::Error::Shape) when the parts do not fit each other or the prediction the
 /// future, [`Error::Data`](crate::Error::Data) when the error stops being a number: the model then
 /// keeps the weights of the epoch before. And whatever `forward` returns.
-pub fn fit_on_tape<M: Parameters<f32, Cpu>>(
+pub fn fit_on_tape<M: Parameters<f32, D>, D: Device<f32>>(
     model: &mut M,
     train: &Dataset,
     validation: &Dataset,
     hyperparameters: &Hyperparameters,
-    forward: impl Fn(&M, Traced) -> Result<Traced>,
+    forward: impl Fn(&M, Traced<D>) -> Result<Traced<D>>,
 ) -> Result<History> {
+    let device = device_of(model)?;
     let mut network = Closure { model, forward };
-    run(&mut network, Target::Future, train, validation, hyperparameters)
+    let task = Task { truth: Dataset::future_tensor, loss: mean_of_squares, penalty: false };
+    quietly(&mut network, &device, &task, train, validation, hyperparameters)
 }
 
 /// As [`fit_on_tape`], for a network that predicts the next F steps **at every step** of the past:
@@ -70,15 +72,17 @@ pub fn fit_on_tape<M: Parameters<f32, Cpu>>(
 ///
 /// # Errors
 /// As [`fit_on_tape`].
-pub fn fit_at_every_step<M: Parameters<f32, Cpu>>(
+pub fn fit_at_every_step<M: Parameters<f32, D>, D: Device<f32>>(
     model: &mut M,
     train: &Dataset,
     validation: &Dataset,
     hyperparameters: &Hyperparameters,
-    forward: impl Fn(&M, Traced) -> Result<Traced>,
+    forward: impl Fn(&M, Traced<D>) -> Result<Traced<D>>,
 ) -> Result<History> {
+    let device = device_of(model)?;
     let mut network = Closure { model, forward };
-    run(&mut network, Target::EveryStep, train, validation, hyperparameters)
+    let task = Task { truth: next_steps, loss: mean_of_squares, penalty: false };
+    quietly(&mut network, &device, &task, train, validation, hyperparameters)
 }
 
 /// What a network that [`fit_on_tape`] or [`fit_at_every_step`] has trained predicts for every
@@ -87,41 +91,53 @@ pub fn fit_at_every_step<M: Parameters<f32, Cpu>>(
 /// # Errors
 /// [`Error::Shape`](crate::Error::Shape) when the prediction has neither of the two shapes, and
 /// whatever `forward` returns.
-pub fn predict_with<M: Parameters<f32, Cpu>>(
+pub fn predict_with<M: Parameters<f32, D>, D: Device<f32>>(
     model: &M,
     data: &Dataset,
-    forward: impl Fn(&M, Traced) -> Result<Traced>,
+    forward: impl Fn(&M, Traced<D>) -> Result<Traced<D>>,
 ) -> Result<Vec<f32>> {
-    predict(&|past| forward(model, past), data)
+    predict(&|past| forward(model, past), &device_of(model)?, data)
+}
+
+/// The device that the weights are on.
+fn device_of<D: Device<f32>>(model: &impl Parameters<f32, D>) -> Result<D> {
+    let parameters = model.parameters();
+    let first = parameters.first().map(|(_, parameter)| parameter.device().clone());
+    first.ok_or_else(|| Error::Data("the model has no weights to train".to_owned()))
 }
 
 /// The model and its forward pass, so that the loop below is compiled here and not in every cell.
-struct Closure<'a, M, F> {
-    model: &'a mut M,
-    forward: F,
+pub(super) struct Closure<'a, M, F> {
+    pub(super) model: &'a mut M,
+    pub(super) forward: F,
 }
 
-trait Network {
-    fn forward(&self, past: Traced) -> Result<Traced>;
+pub(super) trait Network<D: Device<f32>> {
+    fn forward(&self, past: Traced<D>) -> Result<Traced<D>>;
     fn update(
         &mut self,
-        descent: &mut Descent,
-        gradients: Gradients<f32, Cpu>,
+        descent: &mut Descent<D>,
+        gradients: Gradients<f32, D>,
         clip_norm: Option<f64>,
     ) -> Result<()>;
     fn weights(&self) -> Vec<f32>;
     fn set_weights(&mut self, weights: &[f32]);
 }
 
-impl<M: Parameters<f32, Cpu>, F: Fn(&M, Traced) -> Result<Traced>> Network for Closure<'_, M, F> {
-    fn forward(&self, past: Traced) -> Result<Traced> {
+impl<M, D, F> Network<D> for Closure<'_, M, F>
+where
+    M: Parameters<f32, D>,
+    D: Device<f32>,
+    F: Fn(&M, Traced<D>) -> Result<Traced<D>>,
+{
+    fn forward(&self, past: Traced<D>) -> Result<Traced<D>> {
         (self.forward)(self.model, past)
     }
 
     fn update(
         &mut self,
-        descent: &mut Descent,
-        mut gradients: Gradients<f32, Cpu>,
+        descent: &mut Descent<D>,
+        mut gradients: Gradients<f32, D>,
         clip_norm: Option<f64>,
     ) -> Result<()> {
         if let Some(max_norm) = clip_norm {
@@ -144,13 +160,13 @@ impl<M: Parameters<f32, Cpu>, F: Fn(&M, Traced) -> Result<Traced>> Network for C
 }
 
 /// The optimiser that the hyperparameters name.
-enum Descent {
-    Adam(Adam),
+pub(super) enum Descent<D: Device<f32>> {
+    Adam(Adam<f32, D>),
     RmsProp(RmsProp),
-    Sgd(Sgd),
+    Sgd(Sgd<f32, D>),
 }
 
-impl Descent {
+impl<D: Device<f32>> Descent<D> {
     fn new(hyperparameters: &Hyperparameters) -> Self {
         let Hyperparameters { learning_rate, weight_decay, optimizer, .. } = *hyperparameters;
         match optimizer {
@@ -173,44 +189,79 @@ impl Descent {
     }
 }
 
-/// What a prediction is compared with.
-#[derive(Clone, Copy)]
-enum Target {
-    /// The future, `(B, F, D)`.
-    Future,
-    /// The F steps after every step of the past, `(B, P, F·D)`.
-    EveryStep,
+/// What a prediction is compared with, and how.
+pub(super) struct Task<D: Device<f32>> {
+    /// The truth of some series, of the shape of their prediction.
+    pub(super) truth: fn(&Dataset, &D) -> Sequence<f32, D>,
+    /// How far a prediction is from the truth.
+    pub(super) loss: Loss<D>,
+    /// Whether the penalty on the weights is part of the loss that is reported.
+    pub(super) penalty: bool,
 }
 
-impl Target {
-    fn of(self, data: &Dataset) -> Sequence {
-        let dev = Cpu::default();
-        match self {
-            Self::Future => data.future_tensor(&dev),
-            Self::EveryStep => {
-                let (past, future) = data.sizes();
-                let (n, d, k) = (data.len(), data.features(), data.targets());
-                let mut values = Vec::with_capacity(n * data.past_steps() * future);
-                for i in 0..n {
-                    let known = data.past()[i * past..][..past].chunks(d).flat_map(|x| &x[..k]);
-                    let series = known.chain(&data.future()[i * future..][..future]);
-                    let series: Vec<f32> = series.copied().collect();
-                    series.windows(future).step_by(k).skip(1).for_each(|next| values.extend(next));
-                }
-                dev.tensor_from_vec(values, (n, data.past_steps(), future))
-            }
-        }
+type Scalar<D> = Tensor<(), f32, D, OwnedTape<f32, D>>;
+
+/// A prediction and the truth, to the loss.
+type Loss<D> = fn(Traced<D>, Sequence<f32, D>) -> Result<Scalar<D>>;
+
+/// The F steps after every step of the past, `(B, P, F·D)`.
+#[inline(never)]
+fn next_steps<D: Device<f32>>(data: &Dataset, dev: &D) -> Sequence<f32, D> {
+    let (past, future) = data.sizes();
+    let (n, d, k) = (data.len(), data.features(), data.targets());
+    let mut values = Vec::with_capacity(n * data.past_steps() * future);
+    for i in 0..n {
+        let known = data.past()[i * past..][..past].chunks(d).flat_map(|x| &x[..k]);
+        let series = known.chain(&data.future()[i * future..][..future]);
+        let series: Vec<f32> = series.copied().collect();
+        series.windows(future).step_by(k).skip(1).for_each(|next| values.extend(next));
     }
+    dev.tensor_from_vec(values, (n, data.past_steps(), future))
 }
 
-fn run(
-    network: &mut dyn Network,
-    target: Target,
+/// The mean of the squared differences.
+#[inline(never)]
+fn mean_of_squares<D: Device<f32>>(
+    prediction: Traced<D>,
+    truth: Sequence<f32, D>,
+) -> Result<Scalar<D>> {
+    check_prediction(*truth.shape(), *prediction.shape())?;
+    Ok((prediction - truth).square().mean())
+}
+
+/// Who is told of each step, and of each epoch; the first may end the training.
+pub(super) struct Watch<'a> {
+    pub(super) after_step: &'a mut dyn FnMut(&Step) -> ControlFlow<End>,
+    pub(super) after_epoch: &'a mut dyn FnMut(usize, &Epoch),
+}
+
+/// Trains on `dev`, and tells nobody.
+#[inline(never)]
+fn quietly<D: Device<f32>>(
+    network: &mut dyn Network<D>,
+    dev: &D,
+    task: &Task<D>,
     train: &Dataset,
     validation: &Dataset,
     hyperparameters: &Hyperparameters,
 ) -> Result<History> {
     hyperparameters.check()?;
+    let watch =
+        Watch { after_step: &mut |_| ControlFlow::Continue(()), after_epoch: &mut |_, _| {} };
+    run(network, dev, task, train, validation, hyperparameters, watch)
+}
+
+/// Trains what has been checked, on `dev`.
+#[inline(never)]
+pub(super) fn run<D: Device<f32>>(
+    network: &mut dyn Network<D>,
+    dev: &D,
+    task: &Task<D>,
+    train: &Dataset,
+    validation: &Dataset,
+    hyperparameters: &Hyperparameters,
+    watch: Watch<'_>,
+) -> Result<History> {
     for (what, expected, found) in [
         ("the past steps of the validation part", train.past_steps(), validation.past_steps()),
         (
@@ -224,38 +275,48 @@ fn run(
         check_size(what, expected, found)?;
     }
     let Hyperparameters { batch_size, seed, learning_rate, .. } = *hyperparameters;
-    let dev = Cpu::default();
-    let mut descent = Descent::new(hyperparameters);
-    let (mut step, steps) = (0, train.len().div_ceil(batch_size) * hyperparameters.epochs);
+    let mut descent = Descent::<D>::new(hyperparameters);
+    let (mut step, batches) = (0, train.len().div_ceil(batch_size));
+    let steps = batches.saturating_mul(hyperparameters.epochs);
     let measured = Epoch::measured(train)?;
     let mut course = Course::new(hyperparameters);
     while let Some(epoch) = course.next_epoch() {
         let start = Instant::now();
         let before = network.weights();
-        let batches = train.batches(batch_size, seed, epoch)?;
+        let parts = train.batches(batch_size, seed, epoch)?;
         let (mut total, mut trained, mut flow) = (0.0, 0, ControlFlow::Continue(()));
-        for batch in &batches {
-            let past: Sequence = batch.past_tensor(&dev);
+        for batch in &parts {
+            let past: Sequence<f32, D> = batch.past_tensor(dev);
             let prediction = network.forward(past.leaky_traced())?;
-            let loss = squared_error(prediction, target.of(batch))?;
-            total += f64::from(loss.array());
+            let loss = (task.loss)(prediction, (task.truth)(batch, dev))?;
+            let value = f64::from(loss.as_vec()[0]);
+            total += value;
             descent.set_learning_rate(hyperparameters.schedule.rate(learning_rate, step, steps));
             network.update(&mut descent, loss.backward(), hyperparameters.clip_norm)?;
             step += 1;
             trained += 1;
-            flow = course.in_time();
+            let step = Step { epoch, number: trained, steps: batches, loss: value };
+            flow = match (watch.after_step)(&step) {
+                ControlFlow::Continue(()) => course.in_time(),
+                ended => ended,
+            };
             if flow.is_break() {
                 break;
             }
         }
-        let of = |data| predict(&|past| network.forward(past), data);
+        let of = |data| predict(&|past| network.forward(past), dev, data);
         let parts = [(&measured, of(&measured)?), (validation, of(validation)?)];
-        let loss = total / f64::from(trained);
+        let mut loss = total / trained as f64;
+        if task.penalty {
+            loss += penalty(&network.weights(), hyperparameters);
+        }
         let result = Epoch::measure(epoch, loss, parts, start, hyperparameters);
         if result.is_err() {
             network.set_weights(&before);
         }
-        course.take(result?, flow, || network.weights());
+        let result = result?;
+        (watch.after_epoch)(epoch, &result);
+        course.take(result, flow, || network.weights());
     }
     let (history, best) = course.finish();
     if let Some(weights) = best {
@@ -264,27 +325,23 @@ fn run(
     Ok(history)
 }
 
-/// The mean of the squared differences.
-fn squared_error(
-    prediction: Traced,
-    target: Sequence,
-) -> Result<Tensor<(), f32, Cpu, OwnedTape<f32, Cpu>>> {
-    check_prediction(*target.shape(), *prediction.shape())?;
-    Ok((prediction - target).square().mean())
-}
-
-fn predict(forward: &dyn Fn(Traced) -> Result<Traced>, data: &Dataset) -> Result<Vec<f32>> {
-    let dev = Cpu::default();
+#[inline(never)]
+fn predict<D: Device<f32>>(
+    forward: &dyn Fn(Traced<D>) -> Result<Traced<D>>,
+    dev: &D,
+    data: &Dataset,
+) -> Result<Vec<f32>> {
     let (_, size) = data.sizes();
     let mut all = Vec::with_capacity(data.future().len());
     for start in (0..data.len()).step_by(CHUNK) {
         let part = data.select(start..data.len().min(start + CHUNK))?;
-        let past: Sequence = part.past_tensor(&dev);
+        let past: Sequence<f32, D> = part.past_tensor(dev);
         let (prediction, _) = forward(past.leaky_traced())?.split_tape();
         let prediction = prediction.contiguous();
         let (batch, steps, features) = *prediction.shape();
         check_size("the batch axis of the prediction", part.len(), batch)?;
-        let values = values(&prediction);
+        let mut values = vec![0.0; batch * steps * features];
+        prediction.copy_into(&mut values);
         if (steps, features) == (data.future_steps(), data.targets()) {
             all.extend(values);
         } else {

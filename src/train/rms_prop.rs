@@ -1,11 +1,11 @@
-use dfdx::shapes::{Dtype, Shape};
-use dfdx::tensor::{Gradients, Tensor};
+use dfdx::shapes::Dtype;
+use dfdx::tensor::Gradients;
 use dfdx::tensor_ops::Device;
 
-use super::clip::wide;
-use crate::error::{Error, Result, check_size};
+use super::clip::{gradient_of, wide};
+use crate::error::{Result, check_size};
 use crate::kernels::cpu::optimizer::EPSILON;
-use crate::layers::{Parameter, ParameterMut, Parameters};
+use crate::layers::{ParameterMut, Parameters};
 
 /// RMSProp with momentum and L2 weight decay, for a training loop of one's own. The formula is that
 /// of [`Optimizer::RmsProp`](crate::train::Optimizer::RmsProp).
@@ -57,8 +57,8 @@ impl RmsProp {
     /// it remembers the moments of each weight.
     ///
     /// # Errors
-    /// [`Error::Tensor`] when the device can not allocate, [`Error::Shape`] when a weight has another
-    /// size than in the step before.
+    /// [`Error::Tensor`](crate::Error::Tensor) when the device can not allocate,
+    /// [`Error::Shape`](crate::Error::Shape) when a weight has another size than in the step before.
     pub fn update<E: Dtype, D: Device<E>>(
         &mut self,
         model: &mut impl Parameters<E, D>,
@@ -78,14 +78,7 @@ impl RmsProp {
         parameter: &mut ParameterMut<'_, E, D>,
         gradients: &mut Gradients<E, D>,
     ) -> Result<()> {
-        let gradient = match &*parameter {
-            ParameterMut::Vector(weight) => {
-                Parameter::Vector(&gradient_of(weight, gradients)?).to_vec()
-            }
-            ParameterMut::Matrix(weight) => {
-                Parameter::Matrix(&gradient_of(weight, gradients)?).to_vec()
-            }
-        };
+        let gradient = gradient_of(&parameter.as_ref(), gradients)?;
         let mut weights = parameter.as_ref().to_vec();
         if self.moments.len() == i {
             self.moments.push(vec![Moments::default(); weights.len()]);
@@ -105,13 +98,4 @@ impl RmsProp {
         parameter.copy_from(&weights);
         Ok(())
     }
-}
-
-/// A copy of the gradient of `weight`; zeros where nothing has reached it.
-fn gradient_of<S: Shape, E: Dtype, D: Device<E>>(
-    weight: &Tensor<S, E, D>,
-    gradients: &mut Gradients<E, D>,
-) -> Result<Tensor<S, E, D>> {
-    gradients.try_alloc_for(weight).map_err(|e| Error::Tensor(format!("{e:?}")))?;
-    Ok(gradients.get(weight))
 }

@@ -3,7 +3,11 @@
 use seq2seq::prelude::*;
 use serde_json::Value;
 
+#[cfg(feature = "cuda")]
+use crate::stack::everything_on;
 use crate::stack::{Form, Given, Stack, assert_close, everything};
+#[cfg(feature = "cuda")]
+use seq2seq::kernels::RecurrentDevice;
 
 const LAYERS: usize = 2;
 
@@ -36,11 +40,12 @@ fn named(what: &str, value: &Value) -> Vec<(String, Vec<f64>)> {
     found
 }
 
-fn check<Fused: Stack<f32>, Reference: Stack<f64>>(case: &Value) {
+/// What goes into a stack, and what has to come out.
+fn read<S: Stack<f32>>(case: &Value) -> (Given, Vec<(String, Vec<f64>)>) {
     let size = |name: &str| case[name].as_u64().expect("a size") as usize;
     let hidden = vec![size("hidden"); LAYERS];
     let names: Vec<String> =
-        Fused::build(size("input"), &hidden).parameters().into_iter().map(|(n, _)| n).collect();
+        S::build(size("input"), &hidden).parameters().into_iter().map(|(n, _)| n).collect();
     assert_eq!(names.len(), case["weights"].as_object().expect("by name").len());
     let given = Given {
         batch: size("batch"),
@@ -61,7 +66,11 @@ fn check<Fused: Stack<f32>, Reference: Stack<f64>>(case: &Value) {
     for name in &names {
         expected.push((format!("gradient of {name}"), numbers(&case["d_weights"][name])));
     }
+    (given, expected)
+}
 
+fn check<Fused: Stack<f32>, Reference: Stack<f64>>(case: &Value) {
+    let (given, expected) = read::<Fused>(case);
     let what = case["cell"].as_str().expect("a name");
     let (_, fused) = everything::<f32, Fused>(Form::Stock, &given);
     assert_close(&format!("{what}, fused"), &fused, &expected, 1e-5);
@@ -70,17 +79,53 @@ fn check<Fused: Stack<f32>, Reference: Stack<f64>>(case: &Value) {
     assert_close(&format!("{what}, reference"), &reference, &expected, 1e-7);
 }
 
+fn cases() -> Vec<Value> {
+    let cases: Vec<Value> =
+        serde_json::from_str(include_str!("../golden/layers.json")).expect("golden numbers");
+    assert_eq!(cases.len(), 6);
+    cases
+}
+
 #[test]
 fn every_layer_equals_pytorch() {
-    let golden: Value =
-        serde_json::from_str(include_str!("../golden/layers.json")).expect("golden numbers");
-    let cases = golden.as_array().expect("a list of cases");
-    assert_eq!(cases.len(), 6);
-    for case in cases {
+    for case in &cases() {
         match case["cell"].as_str() {
             Some("simple_rnn") => check::<SimpleRnn, SimpleRnn<f64, Cpu>>(case),
             Some("gru") => check::<Gru, Gru<f64, Cpu>>(case),
             Some("lstm") => check::<Lstm, Lstm<f64, Cpu>>(case),
+            other => panic!("no such layer: {other:?}"),
+        }
+    }
+}
+
+/// The same on a device, in both precisions.
+#[cfg(feature = "cuda")]
+fn check_on<D, S32, S64, C32>(device: &D, case: &Value)
+where
+    D: RecurrentDevice<f32> + RecurrentDevice<f64>,
+    S32: Stack<f32, D>,
+    S64: Stack<f64, D>,
+    C32: Stack<f32>,
+{
+    let (given, expected) = read::<C32>(case);
+    let what = case["cell"].as_str().expect("a name");
+    let (_, found) = everything_on::<f32, D, S32>(device, Form::Stock, &given);
+    assert_close(&format!("{what}, f32"), &found, &expected, 1e-5);
+    let (_, found) = everything_on::<f64, D, S64>(device, Form::Stock, &given);
+    assert_close(&format!("{what}, f64"), &found, &expected, 1e-7);
+}
+
+#[test]
+#[cfg(feature = "cuda")]
+fn every_layer_equals_pytorch_on_a_gpu() {
+    let Some(gpu) = crate::gpu::first("every_layer_equals_pytorch_on_a_gpu") else { return };
+    for case in &cases() {
+        match case["cell"].as_str() {
+            Some("simple_rnn") => {
+                check_on::<Cuda, SimpleRnn<f32, _>, SimpleRnn<f64, _>, SimpleRnn>(&gpu, case);
+            }
+            Some("gru") => check_on::<Cuda, Gru<f32, _>, Gru<f64, _>, Gru>(&gpu, case),
+            Some("lstm") => check_on::<Cuda, Lstm<f32, _>, Lstm<f64, _>, Lstm>(&gpu, case),
             other => panic!("no such layer: {other:?}"),
         }
     }
