@@ -182,9 +182,9 @@ impl TrainStep {
     /// squared errors.
     fn sum_of_shares(&mut self, pass: Pass<'_>, tiles_per_share: usize) -> f64 {
         let num_shares = pass.tiles.div_ceil(tiles_per_share);
-        // A share alone keeps all its activations, see `compute_gradient`. Otherwise those of a tile
-        // are used while they are in the cache.
-        let slots = if num_shares == 1 { pass.tiles } else { 1 };
+        // A share alone keeps its activations, see `compute_gradient`, those of as many tiles as many
+        // threads can work on. Otherwise those of a tile are used while they are in the cache.
+        let slots = if num_shares == 1 { pass.tiles.min(MAX_SHARES) } else { 1 };
         // In rounds, each of as many shares as there are buffers for.
         let rounds = num_shares.div_ceil(rayon::current_num_threads() * SHARES_AT_ONCE);
         let shares_per_round = num_shares.div_ceil(rounds);
