@@ -2,7 +2,7 @@
 
 Run by tests/browser.rs, with the workbook's own Python:
 
-    target/workbook/venv/bin/python tests/browser.py [--screenshots docs]
+    target/workbook/venv/bin/python tests/browser.py [--screenshots docs | --time NOTEBOOK...]
 
 It works on copies of the notebooks in a folder of its own, which are trusted only as far as JupyterLab
 trusts a file that somebody has sent.
@@ -136,12 +136,16 @@ def main():
     parser.add_argument("--browser", default=shutil.which("chromium") or "google-chrome")
     parser.add_argument("--launcher", default=ROOT / "target/release/workbook")
     parser.add_argument("--screenshots", metavar="FOLDER", help="where to put the README's pictures")
+    parser.add_argument("--time", metavar="NOTEBOOK", nargs="+", type=Path, default=[],
+                        help="tell the seconds that these take, instead of testing")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         notebooks = Path(folder, "notebooks")
         notebooks.mkdir()
         copy_notebook(ROOT / "notebooks" / EXERCISE, notebooks / EXERCISE)
         copy_notebook(ROOT / "notebooks/solutions" / EXERCISE, notebooks / "solution.ipynb")
+        for i, notebook in enumerate(arguments.time):
+            copy_notebook(notebook, notebooks / f"{i}.ipynb")
         port = free_port()
         lab = subprocess.Popen(
             [arguments.launcher, "lab", "--no-browser", "--port", str(port),
@@ -154,7 +158,28 @@ def main():
         wait("the server", lambda: urllib.request.urlopen(f"{url}/api").status == 200)
         page = Page(arguments.browser, Path(folder, "profile"))
         stack.callback(page.close)
-        work(page, url, arguments.screenshots)
+        for i, notebook in enumerate(arguments.time):
+            print(f"{notebook}: {measure(page, f'{url}/lab/tree/{i}.ipynb?reset')}", flush=True)
+        if not arguments.time:
+            work(page, url, arguments.screenshots)
+
+
+def measure(page, url):
+    """What somebody waits for who opens a notebook and runs it."""
+    started = time.monotonic()
+    seconds = lambda: f"{time.monotonic() - started:.0f} s"
+    page.open(url)
+    kernel = seconds()
+    page.ask("jupyterapp.commands.execute('notebook:clear-all-cell-outputs').then(() => 1)")
+    page.ask("Boolean(jupyterapp.commands.execute('notebook:run-all-cells'))")
+    wait("a picture", lambda: page.ask(
+        "cells().flatMap(outputs).some(output => output.data?.['image/svg+xml'])"))
+    picture = seconds()
+    wait("the last cell", lambda: page.ask("kernel().status == 'idle' && !busy()"))
+    page.ask("panel().context.sessionContext.shutdown().then(() => 1)")
+    # Otherwise the page asks whether to leave it.
+    page.ask("panel().context.save().then(() => 1)")
+    return f"kernel after {kernel}, a picture after {picture}, all cells after {seconds()}"
 
 
 def work(page, url, screenshots):
