@@ -9,7 +9,7 @@ use std::hint::black_box;
 
 use crate::data::Dataset;
 use crate::error::Result;
-use crate::layers::{Attention, Dense, Gru, Lstm, Recurrent, SimpleRnn, reverse_time};
+use crate::layers::{Attention, Dense, Gru, Lstm, Parameters, Recurrent, SimpleRnn, reverse_time};
 use crate::model::{Autoregressive, Feeding, Seq2Seq};
 use crate::train::{
     Adam, History, Hyperparameters, RmsProp, Sgd, fit_at_every_step, fit_on_tape, predict_with,
@@ -38,6 +38,10 @@ static INSTANCES: fn() = || {
     black_box::<Fit>(|dense, train, validation, hyperparameters| {
         fit_at_every_step(dense, train, validation, hyperparameters, Dense::forward)
     });
+    black_box(Recurrent::<Cpu>::new as fn(_, _, &_, &mut _, &_) -> _);
+    black_box::<fn(&Recurrent) -> usize>(|stack| stack.parameters().len());
+    black_box::<fn(&mut Recurrent) -> usize>(|stack| stack.parameters_mut().len());
+
     type Predict = fn(&Dense, &Dataset) -> Result<Vec<f32>>;
     black_box::<Predict>(|dense, data| predict_with(dense, data, Dense::forward));
 };

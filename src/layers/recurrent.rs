@@ -38,6 +38,7 @@ impl<D: Device<f32>> Recurrent<D> {
     ///
     /// # Errors
     /// [`Error::Setting`](crate::Error::Setting) when there is no layer or a size is 0.
+    #[inline(never)]
     pub fn new(
         cell: Cell,
         inputs: usize,
@@ -96,6 +97,7 @@ impl<D: RecurrentDevice<f32>> Recurrent<D> {
 }
 
 impl<D: Storage<f32>> Parameters<f32, D> for Recurrent<D> {
+    #[inline(never)]
     fn parameters(&self) -> Vec<(String, Parameter<'_, f32, D>)> {
         match self {
             Self::SimpleRnn(stack) => stack.parameters(),
@@ -104,6 +106,7 @@ impl<D: Storage<f32>> Parameters<f32, D> for Recurrent<D> {
         }
     }
 
+    #[inline(never)]
     fn parameters_mut(&mut self) -> Vec<(String, ParameterMut<'_, f32, D>)> {
         match self {
             Self::SimpleRnn(stack) => stack.parameters_mut(),

@@ -170,8 +170,9 @@ impl TrainStep {
         let factor = self.loss.factor(batch.len(), values);
         let tiles = Tile::number(batch.len(), lanes);
         let gradients = tiles.min(MAX_SHARES) * self.weights.len();
-        // Large layers: to keep the activations of all tiles takes less than several gradients,
-        // none of which would stay in any cache.
+        // Large layers: the activations of all tiles are fewer than the numbers of several
+        // gradients, none of which would stay in any cache. So one gradient is summed over the
+        // tiles, which keep theirs until then, see `sum_of_shares`.
         let one_share = self.activations(tiles) < gradients;
         let tiles_per_share = if one_share { tiles } else { tiles_per_share(tiles) };
         let pass = Pass { windows, batch, factor, tiles };
@@ -182,8 +183,8 @@ impl TrainStep {
     /// squared errors.
     fn sum_of_shares(&mut self, pass: Pass<'_>, tiles_per_share: usize) -> f64 {
         let num_shares = pass.tiles.div_ceil(tiles_per_share);
-        // A share alone keeps its activations, see `compute_gradient`, those of as many tiles as many
-        // threads can work on. Otherwise those of a tile are used while they are in the cache.
+        // The tiles of a lone share keep their activations, but not more of them at once than threads
+        // can work on. Otherwise those of a tile are used while they are in the cache.
         let slots = if num_shares == 1 { pass.tiles.min(MAX_SHARES) } else { 1 };
         // In rounds, each of as many shares as there are buffers for.
         let rounds = num_shares.div_ceil(rayon::current_num_threads() * SHARES_AT_ONCE);
