@@ -50,8 +50,16 @@ pub(crate) struct Options {
 
 pub(crate) fn run(project: &Project, options: &Options) -> Result<()> {
     let lock = project.lock()?;
-    let environment = ensure(project, options.libraries)?;
+    let Environment { root, path, libraries } = ensure(project, options.libraries)?;
     drop(lock);
+    let environment = [
+        ("CUDA_PATH", root.into()),
+        ("PATH", path),
+        (
+            "LD_LIBRARY_PATH",
+            env::join_paths(libraries.into_iter().chain(project::library_paths()))?,
+        ),
+    ];
     let Some((command, arguments)) = options.arguments.split_first() else {
         for (name, value) in environment {
             println!("export {name}='{}'", value.to_string_lossy().replace('\'', r"'\''"));
@@ -73,9 +81,18 @@ pub(crate) fn run(project: &Project, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Lays out what feature `cuda` is built with, unless it is there, and returns the environment that
-/// cargo and the programs need. The caller holds the project's lock.
-fn ensure(project: &Project, libraries: bool) -> Result<[(&'static str, OsString); 3]> {
+/// What cargo and the programs need.
+pub(crate) struct Environment {
+    /// CUDA's root, for linking.
+    pub(crate) root: PathBuf,
+    /// The `PATH`, with CUDA's programs before others.
+    pub(crate) path: OsString,
+    /// Where programs find NVIDIA's libraries.
+    pub(crate) libraries: Vec<PathBuf>,
+}
+
+/// Lays out what feature `cuda` is built with, unless it is there. The caller holds the project's lock.
+pub(crate) fn ensure(project: &Project, libraries: bool) -> Result<Environment> {
     ensure!(
         cfg!(all(target_os = "linux", target_arch = "x86_64")),
         "feature `cuda` is set up on Linux on x86-64 only; elsewhere build it with CUDA's own toolkit"
@@ -112,14 +129,9 @@ fn ensure(project: &Project, libraries: bool) -> Result<[(&'static str, OsString
         programs.push(root.join("stand-in"));
     }
     programs.extend(env::split_paths(&env::var_os("PATH").unwrap_or_default()));
-    let mut loaded = vec![root.join("lib")];
-    loaded.extend(toolkit.map(|toolkit| toolkit.root.join("lib64")));
-    loaded.extend(project::library_paths());
-    Ok([
-        ("CUDA_PATH", root.into()),
-        ("PATH", env::join_paths(programs)?),
-        ("LD_LIBRARY_PATH", env::join_paths(loaded)?),
-    ])
+    let mut libraries = vec![root.join("lib")];
+    libraries.extend(toolkit.map(|toolkit| toolkit.root.join("lib64")));
+    Ok(Environment { root, path: env::join_paths(programs)?, libraries })
 }
 
 /// CUDA's toolkit as NVIDIA installs it.
@@ -254,7 +266,7 @@ fn perform(command: &mut Command) -> Result<()> {
 }
 
 /// Whether the driver knows of a GPU.
-fn has_gpu() -> bool {
+pub(crate) fn has_gpu() -> bool {
     let output = clean_command("nvidia-smi")
         .args(["--query-gpu=compute_cap", "--format=csv,noheader"])
         .stderr(Stdio::null())

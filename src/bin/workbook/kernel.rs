@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 
 use crate::inspect;
 use crate::project::{self, Project};
@@ -21,18 +22,19 @@ const FOLDER: &str = "SEQ2SEQ_WORKBOOK_KERNEL";
 const CONNECTION: &str = "SEQ2SEQ_WORKBOOK_CONNECTION";
 
 /// Registers the kernels in the Python environment, and nowhere else, and makes them the only ones.
-pub(crate) fn install(project: &Project) -> Result<()> {
+/// The one for GPUs is among them where it is `wanted`, and where it was before.
+pub(crate) fn install(project: &Project, wanted: Variant) -> Result<()> {
     let share = project.venv().join("share/jupyter");
     let launcher = env::current_exe().context("cannot tell the path of the launcher")?;
+    let with_cuda = wanted == Variant::Cuda || Variant::Cuda.seed(project).exists();
+    let variants =
+        Variant::ALL.into_iter().filter(|&variant| variant != Variant::Cuda || with_cuda);
+    let variants: Vec<_> = variants.collect();
     let mut files = Vec::new();
-    for variant in Variant::ALL {
-        let mut argv = vec![launcher.display().to_string(), "kernel".into()];
-        if variant == Variant::Polars {
-            argv.push("--polars".into());
-        }
-        argv.push("{connection_file}".into());
+    for variant in &variants {
+        let value = variant.to_possible_value().context("a variant without a name")?;
         let kernel = serde_json::json!({
-            "argv": argv,
+            "argv": [launcher, "kernel", "--variant", value.get_name(), "{connection_file}"],
             "display_name": variant.display_name(),
             "language": "rust",
             // evcxr ends the process that runs the cells, and lives on.
@@ -49,7 +51,7 @@ pub(crate) fn install(project: &Project) -> Result<()> {
         "MappingKernelManager": { "default_kernel_name": Variant::Core.kernel() },
         // The Python kernel comes along with JupyterLab; a lesson in Rust has no use for it.
         "KernelSpecManager": {
-            "allowed_kernelspecs": Variant::ALL.map(Variant::kernel),
+            "allowed_kernelspecs": variants.iter().map(|variant| variant.kernel()).collect::<Vec<_>>(),
             "ensure_native_kernel": false,
         },
     });
@@ -75,17 +77,12 @@ pub(crate) fn install(project: &Project) -> Result<()> {
 /// that fails the kernel starts all the same, without the crate, and the notebook's own `:dep` line
 /// shows the compiler's message where a learner sees it.
 pub(crate) fn start(project: &Project, variant: Variant, connection_file: &Path) -> Result<()> {
-    let ready = match variant {
-        Variant::Core => Ok(()),
-        Variant::Polars if seed::has_polars(project)? => seed::ensure_polars(project),
-        Variant::Polars => return stand_in(project, connection_file),
-    };
+    if variant == Variant::Polars && !seed::has_polars(project)? {
+        return stand_in(project, connection_file);
+    }
+    let ready = seed::ensure(project, variant);
     let lock = project.lock()?;
     remove_leftovers(project)?;
-    let ready = ready.and_then(|()| match variant {
-        Variant::Core => seed::ensure(project),
-        Variant::Polars => Ok(()),
-    });
     // As deep as the seed, since shared objects name their libraries by relative paths.
     let folder = project.state.join(format!("kernel-{}", std::process::id()));
     seed::copy(&variant.seed(project), &folder)
@@ -96,6 +93,7 @@ pub(crate) fn start(project: &Project, variant: Variant, connection_file: &Path)
     }
     let alive = File::create(folder.join("alive"))?;
     alive.lock()?;
+    let environment = seed::environment(project, variant, &folder)?;
     drop(lock);
 
     let control_file = folder.join("connection.json");
@@ -104,7 +102,7 @@ pub(crate) fn start(project: &Project, variant: Variant, connection_file: &Path)
     let error = project::clean_command(launcher)
         .arg(CONTROL_FILE)
         .arg(control_file)
-        .envs(seed::environment(&folder)?)
+        .envs(environment)
         .env(FOLDER, &folder)
         .env(CONNECTION, connection_file)
         // evcxr_jupyter renews what it finds installed at this path, by default in the user's home.

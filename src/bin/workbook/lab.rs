@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::project::Project;
 use crate::variant::Variant;
-use crate::{kernel, seed, setup};
+use crate::{cuda, kernel, seed, setup};
 
 pub(crate) fn run(project: &Project, arguments: &[OsString]) -> Result<()> {
     let port = value_of(arguments, &["--port", "--ServerApp.port"])
@@ -26,6 +26,12 @@ pub(crate) fn run(project: &Project, arguments: &[OsString]) -> Result<()> {
     if !seed::has_polars(project)? {
         eprintln!("Compiling polars in the background; its notebook will say when it is ready.");
         kernel::prepare_polars(project)?;
+    }
+
+    if cuda::has_gpu() && !Variant::Cuda.seed(project).exists() {
+        eprintln!(
+            "For a kernel that uses the GPU: `cargo workbook setup --cuda` (see docs/gpu.md)."
+        );
     }
 
     let mut lab = project.jupyter();

@@ -38,7 +38,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Task {
     /// Set up what the notebooks need, below target/: a Python environment and a warm build.
-    Setup,
+    Setup(setup::Options),
     /// Set up what is missing, then open JupyterLab on the notebooks.
     Lab {
         /// Passed on to JupyterLab, for instance --no-browser --port 8899.
@@ -63,9 +63,8 @@ enum Task {
     /// What Jupyter starts for each open notebook.
     #[command(hide = true)]
     Kernel {
-        /// For the notebook on prices.
         #[arg(long)]
-        polars: bool,
+        variant: Variant,
         /// The file in which Jupyter says how to reach it.
         connection_file: PathBuf,
     },
@@ -97,23 +96,20 @@ fn perform() -> Result<()> {
     let arguments = Arguments::parse();
     let project = Project::locate()?;
     match arguments.command {
-        Task::Setup => setup::run(&project),
+        Task::Setup(options) => setup::run(&project, &options),
         Task::Lab { arguments } => lab::run(&project, &arguments),
         Task::Run(options) => run::run(&project, &options),
         Task::Test => tests::run(&project),
         Task::Exercises { check } => exercises::run(&project, check),
         Task::Cuda(options) => cuda::run(&project, &options),
         Task::FetchBtc => fetch::run(&project),
-        Task::Kernel { polars: false, connection_file } => {
-            kernel::start(&project, Variant::Core, &connection_file)
-        }
-        Task::Kernel { polars: true, connection_file } => {
-            kernel::start(&project, Variant::Polars, &connection_file)
+        Task::Kernel { variant, connection_file } => {
+            kernel::start(&project, variant, &connection_file)
         }
         Task::Warm => seed::warm(),
         Task::Polars if project.is_free(seed::POLARS_LOCK) => {
             rustix::process::nice(19).ok();
-            seed::ensure_polars(&project)
+            seed::ensure(&project, Variant::Polars)
         }
         Task::Polars => Ok(()),
     }

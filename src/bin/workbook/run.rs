@@ -35,14 +35,15 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(project: &Project, options: &Options) -> Result<()> {
-    let mut needed = Variant::Core;
+    let mut needed = Vec::new();
     for notebook in &options.notebooks {
         ensure_notebook(project, notebook)?;
-        if Variant::of_notebook(notebook)? == Variant::Polars {
-            needed = Variant::Polars;
-        }
+        needed.push(Variant::of_notebook(notebook)?);
     }
-    setup::ensure(project, needed)?;
+    needed.dedup();
+    for variant in needed {
+        setup::ensure(project, variant)?;
+    }
 
     let mut command = project.jupyter();
     // Isolated, so that a file in the current folder cannot pass for a Python module.

@@ -19,6 +19,7 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use sha2::{Digest, Sha256};
 
+use crate::cuda;
 use crate::project::{self, Project, clean_command};
 use crate::setup::step;
 use crate::toolchain;
@@ -141,46 +142,64 @@ fn list_sources(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 ///
 /// Cells name Rust's own libraries by a relative path, which leads astray where the repository and
 /// the toolchain are in the same home.
-pub(crate) fn environment(folder: &Path) -> Result<[(&'static str, OsString); 4]> {
+pub(crate) fn environment(
+    project: &Project,
+    variant: Variant,
+    folder: &Path,
+) -> Result<Vec<(&'static str, OsString)>> {
     let mut libraries = vec![toolchain::libraries()?];
-    libraries.extend(project::library_paths());
-    Ok([
+    let mut variables = vec![
         ("EVCXR_TMPDIR", folder.join("cells").into()),
         ("EVCXR_CONFIG_DIR", folder.join("config").into()),
-        ("LD_LIBRARY_PATH", env::join_paths(libraries)?),
         ("RUSTFLAGS", "--cfg notebook_analysis".into()),
-    ])
-}
-
-/// Builds the seed of [`Variant::Core`], unless it is there and made from the present sources. The
-/// caller holds the project's lock.
-pub(crate) fn ensure(project: &Project) -> Result<()> {
-    let key = Key::of(project, Variant::Core)?;
-    if !key.matches(&Variant::Core.seed(project)) {
-        let new = prepare(project, Variant::Core, &key)?;
-        let title = "Compiling what every notebook needs";
-        build(project, Variant::Core, &key, &new, title)?;
-        replace(project, Variant::Core, &new)?;
+    ];
+    if variant == Variant::Cuda {
+        let cuda = cuda::ensure(project, false)?;
+        libraries.extend(cuda.libraries);
+        variables.extend([("CUDA_PATH", cuda.root.into()), ("PATH", cuda.path)]);
     }
-    Ok(())
+    libraries.extend(project::library_paths());
+    variables.push(("LD_LIBRARY_PATH", env::join_paths(libraries)?));
+    Ok(variables)
 }
 
-/// Builds the seed of [`Variant::Polars`], unless it is there and made from the present sources. When
-/// another process is at it, waits for that one.
-///
-/// The project's lock is held for moments only, so that kernels of the other variant can start
-/// meanwhile.
-pub(crate) fn ensure_polars(project: &Project) -> Result<()> {
+/// Builds the seed of a variant, unless it is there and made from the present sources. When another
+/// process is at it, waits for that one.
+pub(crate) fn ensure(project: &Project, variant: Variant) -> Result<()> {
+    if variant == Variant::Polars {
+        return ensure_polars(project);
+    }
+    let _lock = project.lock()?;
+    ensure_locked(project, variant)
+}
+
+/// As [`ensure`], for whoever holds the project's lock.
+fn ensure_locked(project: &Project, variant: Variant) -> Result<()> {
+    let key = Key::of(project, variant)?;
+    if key.matches(&variant.seed(project)) {
+        return Ok(());
+    }
+    if variant != Variant::Core {
+        ensure_locked(project, Variant::Core)?;
+    }
+    let new = prepare(project, variant, &key)?;
+    build(project, variant, &key, &new)?;
+    replace(project, variant, &new)
+}
+
+/// As [`ensure`], of [`Variant::Polars`]. The project's lock is held for moments only, so that kernels
+/// of the other variants can start meanwhile.
+fn ensure_polars(project: &Project) -> Result<()> {
     let _alone = project.lock_file(POLARS_LOCK)?;
     let key = Key::of(project, Variant::Polars)?;
     let lock = project.lock()?;
     if key.matches(&Variant::Polars.seed(project)) {
         return Ok(());
     }
-    ensure(project)?;
+    ensure_locked(project, Variant::Core)?;
     let new = prepare(project, Variant::Polars, &key)?;
     drop(lock);
-    build(project, Variant::Polars, &key, &new, "Compiling polars for the notebook on prices")?;
+    build(project, Variant::Polars, &key, &new)?;
     let _lock = project.lock()?;
     replace(project, Variant::Polars, &new)
 }
@@ -195,7 +214,7 @@ pub(crate) fn has_polars(project: &Project) -> Result<bool> {
 /// The folder in which a new seed is built, beside the old one.
 ///
 /// An interrupted build is taken up where it stopped. With the same compiler it starts from the old
-/// seed, so that cargo compiles only what has changed; and the first one with polars from the one
+/// seed, so that cargo compiles only what has changed; and the first one with a feature from the one
 /// without.
 fn prepare(project: &Project, variant: Variant, key: &Key) -> Result<PathBuf> {
     let seed = variant.seed(project);
@@ -210,7 +229,7 @@ fn prepare(project: &Project, variant: Variant, key: &Key) -> Result<PathBuf> {
     if !new.exists() {
         if key.has_base_of(&seed) {
             copy(&seed, &new)?;
-        } else if variant == Variant::Polars {
+        } else if variant != Variant::Core {
             copy(&Variant::Core.seed(project), &new)?;
         }
     }
@@ -227,11 +246,11 @@ fn replace(project: &Project, variant: Variant, new: &Path) -> Result<()> {
     fs::rename(new, &seed).with_context(|| format!("cannot create {}", seed.display()))
 }
 
-fn build(project: &Project, variant: Variant, key: &Key, folder: &Path, title: &str) -> Result<()> {
+fn build(project: &Project, variant: Variant, key: &Key, folder: &Path) -> Result<()> {
     if key.matches(folder) {
         return Ok(());
     }
-    step(title, || compile(project, variant, key, folder))
+    step(variant.title(), || compile(project, variant, key, folder))
 }
 
 fn compile(project: &Project, variant: Variant, key: &Key, folder: &Path) -> Result<()> {
@@ -255,7 +274,7 @@ fn compile(project: &Project, variant: Variant, key: &Key, folder: &Path) -> Res
     let launcher = env::current_exe().context("cannot tell the path of the launcher")?;
     let status = clean_command(launcher)
         .arg("warm")
-        .envs(environment(folder)?)
+        .envs(environment(project, variant, folder)?)
         .current_dir(folder)
         .status()
         .context("cannot run the launcher")?;

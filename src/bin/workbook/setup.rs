@@ -3,13 +3,24 @@
 use std::time::Instant;
 
 use anyhow::Result;
+use clap::Args;
 
 use crate::project::Project;
 use crate::variant::Variant;
 use crate::{kernel, seed, toolchain, venv};
 
-pub(crate) fn run(project: &Project) -> Result<()> {
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Prepare the kernel for NVIDIA GPUs, too; without a GPU it computes on the CPU.
+    #[arg(long)]
+    cuda: bool,
+}
+
+pub(crate) fn run(project: &Project, options: &Options) -> Result<()> {
     ensure(project, Variant::Polars)?;
+    if options.cuda {
+        ensure(project, Variant::Cuda)?;
+    }
     println!("The workbook is set up: `cargo workbook lab` opens it.");
     Ok(())
 }
@@ -21,13 +32,10 @@ pub(crate) fn ensure(project: &Project, variant: Variant) -> Result<()> {
     kernel::remove_leftovers(project)?;
     venv::ensure(project)?;
     toolchain::ensure()?;
-    kernel::install(project)?;
-    seed::ensure(project)?;
+    kernel::install(project, variant)?;
     drop(lock);
-    match variant {
-        Variant::Core => Ok(()),
-        Variant::Polars => seed::ensure_polars(project),
-    }
+    seed::ensure(project, Variant::Core)?;
+    seed::ensure(project, variant)
 }
 
 /// Runs `work` between two lines: what it is, and how long it took.

@@ -1,30 +1,34 @@
-//! The two kernels. A data frame takes minutes to compile, so only the notebook that needs one waits
-//! for it.
+//! The kernels. A data frame takes minutes to compile, and a GPU not everybody has, so only the notebooks
+//! that want them wait for them.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 
 use crate::exercises;
 use crate::project::Project;
 
 /// Which features of the crate a kernel has compiled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Variant {
     /// None: for all notebooks but one.
     Core,
     /// `polars`: for the notebook on prices.
     Polars,
+    /// `cuda`: for notebooks that are to compute on an NVIDIA GPU; only where it was asked for.
+    Cuda,
 }
 
 impl Variant {
-    pub(crate) const ALL: [Variant; 2] = [Variant::Core, Variant::Polars];
+    pub(crate) const ALL: [Variant; 3] = [Variant::Core, Variant::Polars, Variant::Cuda];
 
     /// The name of the kernel, as the notebooks' metadata has it.
     pub(crate) fn kernel(self) -> &'static str {
         match self {
             Variant::Core => "seq2seq-rust",
             Variant::Polars => "seq2seq-rust-polars",
+            Variant::Cuda => "seq2seq-rust-cuda",
         }
     }
 
@@ -33,6 +37,7 @@ impl Variant {
         match self {
             Variant::Core => "Rust (seq2seq)",
             Variant::Polars => "Rust (seq2seq, polars)",
+            Variant::Cuda => "Rust (seq2seq, CUDA)",
         }
     }
 
@@ -41,6 +46,7 @@ impl Variant {
         let features = match self {
             Variant::Core => "",
             Variant::Polars => ", features = [\"polars\"]",
+            Variant::Cuda => ", features = [\"cuda\"]",
         };
         format!(":dep seq2seq = {{ path = {:?}{features} }}", project.root)
     }
@@ -50,7 +56,17 @@ impl Variant {
         project.state.join(match self {
             Variant::Core => "seed",
             Variant::Polars => "seed-polars",
+            Variant::Cuda => "seed-cuda",
         })
+    }
+
+    /// What compiling the seed is called where somebody waits for it.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Variant::Core => "Compiling what every notebook needs",
+            Variant::Polars => "Compiling polars for the notebook on prices",
+            Variant::Cuda => "Compiling the notebooks' crate for NVIDIA GPUs",
+        }
     }
 
     /// The variant whose kernel a notebook names in its metadata.
