@@ -60,9 +60,9 @@ impl fmt::Display for Optimizer {
 }
 
 /// Decay of Adam's mean gradient, β₁.
-pub(crate) const BETA_1: f32 = 0.9;
+pub const BETA_1: f32 = 0.9;
 /// Decay of Adam's mean squared gradient, β₂.
-pub(crate) const BETA_2: f32 = 0.999;
+pub const BETA_2: f32 = 0.999;
 /// Added to the denominator of Adam and RMSProp, ε.
 pub const EPSILON: f32 = 1e-7;
 

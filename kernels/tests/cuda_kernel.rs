@@ -1,0 +1,371 @@
+//! The CUDA kernel of the training step, run on the CPU thread by thread, against the fused step of the
+//! CPU.
+//!
+//! The kernel's own text is compiled by the C compiler, together with `emulate.c`. This shows that sizes,
+//! indices, formulas and barriers are right. It does not show what only a GPU can: that nvcc compiles it,
+//! how fast it is, and the order in which memory is seen.
+
+#![cfg(target_os = "linux")]
+
+#[path = "../src/cuda/arguments.rs"]
+#[allow(dead_code, unreachable_pub, reason = "a part of the crate's module")]
+mod arguments;
+#[path = "../src/cuda/plan.rs"]
+#[allow(dead_code, unreachable_pub, reason = "a part of the crate's module")]
+mod plan;
+
+use arguments::{Arguments, parts};
+use plan::{Limits, Plan, Sharing};
+use seq2seq_kernels::DecoderInput::{self, RepeatLast, Zeros};
+use seq2seq_kernels::level::Level;
+use seq2seq_kernels::optimizer::{BETA_1, BETA_2, EPSILON, Optimizer, Settings, clip_factor};
+use seq2seq_kernels::seq2seq::{Loss, NetworkShape, TrainStep, Windows};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Series of the data set.
+const SERIES: usize = 23;
+
+/// The sizes that a kernel is compiled with.
+struct Sizes {
+    name: &'static str,
+    shape: NetworkShape,
+    past_steps: usize,
+    future_steps: usize,
+    /// As the plan has it for some GPU, or one of the test's own.
+    sharing: Option<Sharing>,
+    /// What the plan takes a GPU for.
+    multiprocessors: usize,
+}
+
+/// What is trained.
+struct Training {
+    loss: Loss,
+    settings: Settings,
+    /// Batches, of so many series each.
+    batches: Vec<usize>,
+    /// Blocks at the same time.
+    grid: usize,
+}
+
+fn wave(length: usize, shift: f32) -> Vec<f32> {
+    (0..length).map(|i| (i as f32 * 0.7 + (i / 97) as f32 + shift).sin()).collect()
+}
+
+impl Sizes {
+    fn plan(&self) -> Plan {
+        let (past, future) = (self.past_steps, self.future_steps);
+        match &self.sharing {
+            Some(sharing) => Plan::with(&self.shape, past, future, sharing.clone()),
+            None => {
+                let limits = Limits {
+                    multiprocessors: self.multiprocessors,
+                    shared_memory: 227 * 1024,
+                };
+                Plan::new(&self.shape, past, future, SERIES, limits).expect("a plan")
+            }
+        }
+    }
+
+    /// The kernel for these sizes as a program.
+    fn compile(&self) -> PathBuf {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cuda_{}", self.name));
+        fs::create_dir_all(&folder).unwrap();
+        let (defines, program) = (folder.join("plan.h"), folder.join("emulate"));
+        fs::write(&defines, self.plan().defines()).unwrap();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let kernel = root.join("src/cuda/train_step.cu");
+        let compile = |sanitizers: &str| {
+            let output = Command::new("cc")
+                .args(["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Wno-unknown-pragmas"])
+                .args(["-Wno-unused-parameter", "-Wno-clobbered", "-Wno-type-limits", "-fno-strict-aliasing"])
+                .args(["-ffp-contract=off", "-fno-sanitize-recover=all", sanitizers])
+                .arg(format!("-DKERNEL_SOURCE=\"{}\"", kernel.display()))
+                .args(["-include".as_ref(), defines.as_os_str()])
+                .arg(root.join("tests/emulate.c"))
+                .args(["-lm".as_ref(), "-o".as_ref(), program.as_os_str()])
+                .output();
+            let output = output.expect("a C compiler, which linking wants too");
+            (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+        };
+        let (works, errors) = compile("-fsanitize=address,undefined");
+        // A compiler may come without the sanitizers' libraries.
+        if !works {
+            assert!(compile("-DPLAIN").0, "{errors}");
+        } else {
+            assert!(!errors.contains("warning"), "{errors}");
+        }
+        program
+    }
+
+    /// Trains on the CPU and in the emulated kernel, and compares everything.
+    fn compare(&self, program: &Path, training: &Training) {
+        let Training { loss, settings, batches, grid } = training;
+        let plan = self.plan();
+        let (past_len, future_len) =
+            (self.past_steps * self.shape.features, self.future_steps * self.shape.outputs);
+        let past = wave(SERIES * past_len, 0.0);
+        let future: Vec<f32> = wave(SERIES * future_len, 0.3).iter().map(|x| 0.5 * x).collect();
+        let flat: Vec<f32> =
+            wave(self.shape.num_weights(), 1.0).iter().map(|w| 0.4 * w).collect();
+        let order: Vec<usize> =
+            (0..batches.iter().sum()).map(|i: usize| i * 7 % SERIES).collect();
+
+        let windows = Windows { past: &past, future: &future };
+        let mut first = 0;
+        let mut input = Vec::new();
+        let packing = plan.packing();
+        let mut write = |values: &[i32]| {
+            input.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        };
+        let bits =
+            |values: &[f32]| values.iter().map(|x| x.to_bits() as i32).collect::<Vec<_>>();
+        write(&[SERIES, order.len(), batches.len(), *grid, packing.len].map(|n| n as i32));
+        write(&bits(&past));
+        write(&bits(&future));
+        write(&order.iter().map(|&i| i as i32).collect::<Vec<_>>());
+        let (mut padded, mut packed) = (vec![0.0; plan.elements()], vec![0.0; packing.len]);
+        for (&place, &weight) in plan.places().iter().zip(&flat) {
+            padded[place] = weight;
+            for packing in [&packing.forward, &packing.backward] {
+                if let Ok(place) = usize::try_from(packing[place]) {
+                    packed[place] = weight;
+                }
+            }
+        }
+        write(&bits(&padded));
+        write(&bits(&packed));
+        write(&packing.forward);
+        write(&packing.backward);
+        for (i, &count) in batches.iter().enumerate() {
+            // The step size changes from step to step, as with a schedule.
+            let rate = settings.learning_rate / (i + 1) as f32;
+            let settings = Settings { learning_rate: rate, ..*settings };
+            let blocks = count.div_ceil(plan.sharing().series).min(*grid);
+            let values = (self.future_steps * self.shape.outputs) as f32;
+            let mut arguments = Arguments::new(settings, i as i32 + 1);
+            arguments.first = first as i32;
+            arguments.count = count as i32;
+            arguments.loss = i as i32;
+            arguments.parts =
+                parts(plan.elements(), plan.sharing().threads, *grid, blocks) as i32;
+            arguments.factor = match loss {
+                Loss::HalfSum => 0.5 / count as f32,
+                Loss::Mean => 1.0 / (count as f32 * values),
+            };
+            input.extend(bytes(&arguments));
+            first += count;
+        }
+        let folder = program.parent().unwrap();
+        let (input_path, output_path) = (folder.join("input"), folder.join("output"));
+        fs::write(&input_path, &input).unwrap();
+        let run = |seed: &str| {
+            let output = Command::new(program)
+                .args([input_path.as_os_str(), output_path.as_os_str(), seed.as_ref()])
+                .env("ASAN_OPTIONS", "detect_leaks=0")
+                .output()
+                .unwrap();
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{}: {errors}", self.name);
+            fs::read(&output_path).unwrap()
+        };
+        let output = run("0");
+        assert!(output == run("1"), "{}: the order of the threads shows", self.name);
+
+        let output: Vec<f32> = output
+            .chunks_exact(4)
+            .map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()))
+            .collect();
+        let elements = plan.elements();
+        let zeros = vec![0.0; elements];
+        let mut before = [&padded[..], &zeros, &zeros];
+        let mut real = vec![false; elements];
+        plan.places().iter().for_each(|&place| real[place] = true);
+        let mut first = 0;
+        for (i, (output, &count)) in output.chunks(4 * elements + 1).zip(batches).enumerate() {
+            let what = |array| format!("{}, launch {i}, {array}", self.name);
+            let arrays: Vec<&[f32]> = output[..4 * elements].chunks(elements).collect();
+            // From the kernel's own weights: over several steps small differences grow.
+            let flat = |padded: &[f32]| -> Vec<f32> {
+                plan.places().iter().map(|&place| padded[place]).collect()
+            };
+            let (past_steps, future_steps) = (self.past_steps, self.future_steps);
+            let (shape, weights) = (self.shape.clone(), flat(before[0]));
+            let level = Level::best();
+            let mut cpu =
+                TrainStep::new(shape, weights, past_steps, future_steps, *loss, *settings, level);
+            let expected = cpu.compute_gradient(windows, &order[first..first + count]) as f32;
+            near(&what("loss"), &output[4 * elements..], &[expected], 1e-6);
+            near(&what("gradient"), &flat(arrays[3]), cpu.gradient(), 1e-5);
+            let rate = settings.learning_rate / (i + 1) as f32;
+            let settings = Settings { learning_rate: rate, ..*settings };
+            let [weights, momentum, square] = updated(settings, i as i32 + 1, before, arrays[3]);
+            near(&what("weights"), arrays[0], &weights, 1e-6);
+            near(&what("momentum"), arrays[1], &momentum, 1e-6);
+            near(&what("square"), arrays[2], &square, 1e-6);
+            // What pads the weights stays zero: the length of the gradient counts it.
+            for array in &arrays {
+                let pads = array.iter().zip(&real).filter(|(_, real)| !**real);
+                assert!(pads.into_iter().all(|(&x, _)| x == 0.0), "{}", what("padding"));
+            }
+            before = [arrays[0], arrays[1], arrays[2]];
+            first += count;
+        }
+    }
+}
+
+/// Weights, m and v after step t, by the formulas of [`Optimizer`].
+fn updated(
+    settings: Settings,
+    t: i32,
+    [w, m, v]: [&[f32]; 3],
+    gradient: &[f32],
+) -> [Vec<f32>; 3] {
+    let norm = gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
+    let scale = settings.clip_norm.map_or(1.0, |most| clip_factor(norm, most));
+    let (rate, decay) = (f64::from(settings.learning_rate), f64::from(settings.weight_decay));
+    let epsilon = f64::from(EPSILON);
+    let mut after = [Vec::new(), Vec::new(), Vec::new()];
+    for i in 0..w.len() {
+        let [w, m, v, g] = [w[i], m[i], v[i], gradient[i]].map(f64::from);
+        let g = scale * g + decay * w;
+        let (w, m, v) = match settings.optimizer {
+            Optimizer::Adam => {
+                let (beta_1, beta_2) = (f64::from(BETA_1), f64::from(BETA_2));
+                let m = beta_1 * m + (1.0 - beta_1) * g;
+                let v = beta_2 * v + (1.0 - beta_2) * g * g;
+                let root = (v / (1.0 - beta_2.powi(t))).sqrt();
+                (w - rate / (1.0 - beta_1.powi(t)) * m / (root + epsilon), m, v)
+            }
+            Optimizer::RmsProp { decay, momentum } => {
+                let v = decay * v + (1.0 - decay) * g * g;
+                let m = momentum * m + g / (v.sqrt() + epsilon);
+                (w - rate * m, m, v)
+            }
+            Optimizer::Sgd { momentum } => {
+                let m = momentum * m + g;
+                (w - rate * m, m, v)
+            }
+        };
+        for (to, value) in after.iter_mut().zip([w, m, v]) {
+            to.push(value as f32);
+        }
+    }
+    after
+}
+
+/// As they lie in memory.
+fn bytes(arguments: &Arguments) -> Vec<u8> {
+    arguments.words().into_iter().flat_map(u32::to_le_bytes).collect()
+}
+
+/// The length of the difference, and every number, to so much of the expected one; near zero, to so much
+/// of what is usual.
+fn near(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let length = |values: &mut dyn Iterator<Item = f32>| values.map(|x| x * x).sum::<f32>().sqrt();
+    let whole = length(&mut expected.iter().copied());
+    let usual = whole / (expected.len() as f32).sqrt();
+    let difference = length(&mut found.iter().zip(expected).map(|(f, e)| f - e));
+    assert!(difference <= tolerance * whole, "{what}: {difference} of {whole}");
+    for (i, (f, e)) in found.iter().zip(expected).enumerate() {
+        let allowed = tolerance * (e.abs() + usual);
+        assert!((f - e).abs() <= allowed, "{what}: number {i} is {f}, not {e}");
+    }
+}
+
+fn shape(
+    features: usize,
+    outputs: usize,
+    hidden: &[usize],
+    decoder_input: DecoderInput,
+) -> NetworkShape {
+    NetworkShape { features, outputs, hidden: hidden.to_vec(), decoder_input }
+}
+
+fn adam() -> Settings {
+    Settings { weight_decay: 1e-2, ..Settings::default() }
+}
+
+/// One step, then several with all that a kernel takes without being compiled anew.
+fn trainings(series: usize, grid: usize) -> Vec<Training> {
+    let more_than_the_grid = 2 * series * grid + 1;
+    let rms_prop = Optimizer::RmsProp { decay: 0.9, momentum: 0.5 };
+    let of = |loss, settings, batches: &[usize], grid| Training {
+        loss,
+        settings,
+        batches: batches.iter().map(|&batch| batch.clamp(1, SERIES)).collect(),
+        grid,
+    };
+    vec![
+        of(Loss::HalfSum, adam(), &[series * grid], grid),
+        of(
+            Loss::Mean,
+            Settings { clip_norm: Some(1e-2), ..adam() },
+            &[more_than_the_grid, 1, 3],
+            grid,
+        ),
+        of(
+            Loss::HalfSum,
+            Settings { optimizer: rms_prop, clip_norm: Some(1e6), ..adam() },
+            &[series + 1, more_than_the_grid],
+            grid,
+        ),
+        of(
+            Loss::Mean,
+            Settings { optimizer: Optimizer::Sgd { momentum: 0.8 }, ..adam() },
+            &[5, 2],
+            1,
+        ),
+    ]
+}
+
+fn follows_the_cpu(sizes: &[Sizes]) {
+    for sizes in sizes {
+        let program = sizes.compile();
+        for training in trainings(sizes.plan().sharing().series, 3) {
+            sizes.compare(&program, &training);
+        }
+    }
+}
+
+fn sharing(
+    series: usize,
+    forward: &[usize],
+    backward: &[usize],
+    threads: usize,
+    keep_shared: bool,
+) -> Option<Sharing> {
+    let (forward, backward) = (forward.to_vec(), backward.to_vec());
+    Some(Sharing { series, forward, backward, threads, keep_shared })
+}
+
+macro_rules! sizes {
+    ($name: ident: $shape: expr, $past: expr, $future: expr, $sharing: expr) => {
+        #[test]
+        fn $name() {
+            follows_the_cpu(&[Sizes {
+                name: stringify!($name),
+                shape: $shape,
+                past_steps: $past,
+                future_steps: $future,
+                sharing: $sharing,
+                multiprocessors: 132,
+            }]);
+        }
+    };
+}
+
+sizes!(one: shape(1, 1, &[1], RepeatLast), 1, 1, None);
+sizes!(one_zeros: shape(1, 1, &[1], Zeros), 1, 2, sharing(4, &[1], &[2], 32, true));
+sizes!(exercise_1: shape(2, 2, &[12, 12], RepeatLast), 10, 10, None);
+sizes!(pair: shape(3, 2, &[5, 7], RepeatLast), 4, 3, sharing(2, &[4, 2], &[2, 8], 96, true));
+sizes!(pair_in_global: shape(3, 2, &[5, 7], RepeatLast), 4, 3, sharing(2, &[4, 2], &[2, 8], 96, false));
+sizes!(four: shape(2, 3, &[7, 5], Zeros), 3, 5, sharing(4, &[8, 4], &[4, 1], 128, true));
+sizes!(four_in_global: shape(2, 3, &[7, 5], RepeatLast), 5, 2, sharing(4, &[1, 2], &[16, 4], 160, false));
+sizes!(three_layers: shape(1, 1, &[6, 13, 3], RepeatLast), 3, 4, sharing(4, &[2, 4, 8], &[8, 4, 2], 128, true));
+sizes!(three_layers_alone: shape(5, 1, &[3, 2, 11], Zeros), 2, 3, sharing(1, &[32, 8, 4], &[1, 2, 16], 256, true));
+sizes!(wide_input: shape(37, 11, &[9], RepeatLast), 3, 2, None);
+sizes!(decoder_of_zeros: shape(1, 1, &[35, 35], Zeros), 3, 4, sharing(4, &[4, 8], &[8, 4], 448, true));
+sizes!(largest: shape(2, 2, &[64, 64], RepeatLast), 2, 3, None);
