@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::Device;
 use crate::error::{Error, Result};
+use crate::kernels::cuda;
 
 /// How many GPUs the driver finds, or why there is none.
 pub(crate) fn gpus() -> Result<usize, String> {
@@ -40,6 +41,12 @@ pub(crate) fn guarded<T>(number: usize, work: impl FnOnce() -> Result<T>) -> Res
     };
     let reason = reason(&text).to_owned();
     Err(Error::Device { device: Device::Cuda(number), reason })
+}
+
+impl From<cuda::Error> for Error {
+    fn from(error: cuda::Error) -> Self {
+        Self::Tensor(error.to_string())
+    }
 }
 
 fn message(panic: &(dyn Any + Send)) -> Option<&str> {

@@ -52,6 +52,8 @@
 pub mod activation;
 pub mod aligned;
 mod cell;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod dense;
 mod gru;
 mod layer;

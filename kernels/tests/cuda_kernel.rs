@@ -59,10 +59,8 @@ impl Sizes {
         match &self.sharing {
             Some(sharing) => Plan::with(&self.shape, past, future, sharing.clone()),
             None => {
-                let limits = Limits {
-                    multiprocessors: self.multiprocessors,
-                    shared_memory: 227 * 1024,
-                };
+                let limits =
+                    Limits { multiprocessors: self.multiprocessors, shared_memory: 227 * 1024 };
                 Plan::new(&self.shape, past, future, SERIES, limits).expect("a plan")
             }
         }
@@ -79,7 +77,12 @@ impl Sizes {
         let compile = |sanitizers: &str| {
             let output = Command::new("cc")
                 .args(["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Wno-unknown-pragmas"])
-                .args(["-Wno-unused-parameter", "-Wno-clobbered", "-Wno-type-limits", "-fno-strict-aliasing"])
+                .args([
+                    "-Wno-unused-parameter",
+                    "-Wno-clobbered",
+                    "-Wno-type-limits",
+                    "-fno-strict-aliasing",
+                ])
                 .args(["-ffp-contract=off", "-fno-sanitize-recover=all", sanitizers])
                 .arg(format!("-DKERNEL_SOURCE=\"{}\"", kernel.display()))
                 .args(["-include".as_ref(), defines.as_os_str()])
@@ -107,10 +110,8 @@ impl Sizes {
             (self.past_steps * self.shape.features, self.future_steps * self.shape.outputs);
         let past = wave(SERIES * past_len, 0.0);
         let future: Vec<f32> = wave(SERIES * future_len, 0.3).iter().map(|x| 0.5 * x).collect();
-        let flat: Vec<f32> =
-            wave(self.shape.num_weights(), 1.0).iter().map(|w| 0.4 * w).collect();
-        let order: Vec<usize> =
-            (0..batches.iter().sum()).map(|i: usize| i * 7 % SERIES).collect();
+        let flat: Vec<f32> = wave(self.shape.num_weights(), 1.0).iter().map(|w| 0.4 * w).collect();
+        let order: Vec<usize> = (0..batches.iter().sum()).map(|i: usize| i * 7 % SERIES).collect();
 
         let windows = Windows { past: &past, future: &future };
         let mut first = 0;
@@ -119,8 +120,7 @@ impl Sizes {
         let mut write = |values: &[i32]| {
             input.extend(values.iter().flat_map(|value| value.to_le_bytes()));
         };
-        let bits =
-            |values: &[f32]| values.iter().map(|x| x.to_bits() as i32).collect::<Vec<_>>();
+        let bits = |values: &[f32]| values.iter().map(|x| x.to_bits() as i32).collect::<Vec<_>>();
         write(&[SERIES, order.len(), batches.len(), *grid, packing.len].map(|n| n as i32));
         write(&bits(&past));
         write(&bits(&future));
@@ -148,8 +148,7 @@ impl Sizes {
             arguments.first = first as i32;
             arguments.count = count as i32;
             arguments.loss = i as i32;
-            arguments.parts =
-                parts(plan.elements(), plan.sharing().threads, *grid, blocks) as i32;
+            arguments.parts = parts(plan.elements(), plan.sharing().threads, *grid, blocks) as i32;
             arguments.factor = match loss {
                 Loss::HalfSum => 0.5 / count as f32,
                 Loss::Mean => 1.0 / (count as f32 * values),
@@ -216,12 +215,7 @@ impl Sizes {
 }
 
 /// Weights, m and v after step t, by the formulas of [`Optimizer`].
-fn updated(
-    settings: Settings,
-    t: i32,
-    [w, m, v]: [&[f32]; 3],
-    gradient: &[f32],
-) -> [Vec<f32>; 3] {
+fn updated(settings: Settings, t: i32, [w, m, v]: [&[f32]; 3], gradient: &[f32]) -> [Vec<f32>; 3] {
     let norm = gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
     let scale = settings.clip_norm.map_or(1.0, |most| clip_factor(norm, most));
     let (rate, decay) = (f64::from(settings.learning_rate), f64::from(settings.weight_decay));

@@ -61,7 +61,7 @@ static stack_t scheduler_stack;
 static void *scheduler_fake;
 static Fibre *self;
 static Index gridDim;
-#define threadIdx (self->thread)
+#define this_thread() ((int)self->thread.x)
 #define blockIdx (self->block_index)
 
 static void leave(void)

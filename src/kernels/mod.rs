@@ -2,12 +2,15 @@
 //!
 //! [`mod@reference`] holds them in plain dfdx operations, on any device: easy to hold against the
 //! formulas. [`cpu`] holds them fused, the whole of a layer or of a training step in one call, and
-//! [`RecurrentDevice`] puts the fastest that a device has on dfdx's tape.
+//! [`RecurrentDevice`] puts the fastest that a device has on dfdx's tape. With feature `cuda`, `cuda` has
+//! the training step for GPUs, fused as well.
 
 pub mod reference;
 mod tape;
 
 pub use seq2seq_kernels as cpu;
 pub use seq2seq_kernels::DecoderInput;
+#[cfg(feature = "cuda")]
+pub use seq2seq_kernels::cuda;
 pub use tape::RecurrentDevice;
 pub(crate) use tape::values;

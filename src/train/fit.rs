@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::checkpoint::Checkpoint;
 use super::course::Course;
+#[cfg(feature = "cuda")]
+use super::in_queue;
 #[cfg(any(test, feature = "cuda"))]
 use super::on_tape::{self, Closure, Task, Traced, Watch};
 use super::{End, Epoch, History, Hyperparameters};
@@ -17,6 +19,8 @@ use crate::kernels::RecurrentDevice;
 use crate::kernels::cpu::level::Level;
 use crate::kernels::cpu::optimizer::Settings;
 use crate::kernels::cpu::seq2seq::{Loss, TrainStep, Windows};
+#[cfg(feature = "cuda")]
+use crate::kernels::cuda;
 use crate::layers::{flat_weights, set_flat_weights};
 use crate::model::Seq2Seq;
 use crate::{Device, Sequence};
@@ -145,8 +149,7 @@ pub(super) fn run(
     if let Device::Cuda(gpu) = hyperparameters.device {
         let watch = Watch { after_step: &mut after_step, after_epoch: &mut after_epoch };
         return crate::cuda::guarded(gpu, || {
-            let device = crate::cuda::open(gpu)?;
-            run_on_tape(&device, model, train, validation, hyperparameters, watch)
+            run_on_gpu(gpu, model, train, validation, hyperparameters, watch)
         });
     }
     let mut step = TrainStep::new(
@@ -155,12 +158,7 @@ pub(super) fn run(
         train.past_steps(),
         train.future_steps(),
         Loss::HalfSum,
-        Settings {
-            optimizer: hyperparameters.optimizer,
-            learning_rate: hyperparameters.learning_rate as f32,
-            weight_decay: hyperparameters.weight_decay as f32,
-            clip_norm: hyperparameters.clip_norm,
-        },
+        settings(hyperparameters),
         Level::best(),
     );
     let measured = Epoch::measured(train)?;
@@ -193,6 +191,43 @@ pub(super) fn run(
     let (history, best) = course.finish();
     set_flat_weights(model, best.as_deref().unwrap_or(step.weights()));
     Ok(history)
+}
+
+fn settings(hyperparameters: &Hyperparameters) -> Settings {
+    Settings {
+        optimizer: hyperparameters.optimizer,
+        learning_rate: hyperparameters.learning_rate as f32,
+        weight_decay: hyperparameters.weight_decay as f32,
+        clip_norm: hyperparameters.clip_norm,
+    }
+}
+
+/// As [`run`], on a GPU: with the fused step where the model fits, otherwise on dfdx's tape.
+#[cfg(feature = "cuda")]
+fn run_on_gpu(
+    gpu: usize,
+    model: &mut Seq2Seq,
+    train: &Dataset,
+    validation: &Dataset,
+    hyperparameters: &Hyperparameters,
+    watch: Watch<'_>,
+) -> Result<History> {
+    Device::Cuda(gpu).check()?;
+    let step = cuda::TrainStep::new(
+        gpu,
+        &model.network_shape(),
+        &flat_weights(model),
+        Windows { past: train.past(), future: train.future() },
+        [train.past_steps(), train.future_steps()],
+        hyperparameters.batch_size,
+        Loss::HalfSum,
+        settings(hyperparameters),
+    )?;
+    if let Some(mut step) = step {
+        return in_queue::run(&mut step, model, train, validation, hyperparameters, watch);
+    }
+    let device = crate::cuda::open(gpu)?;
+    run_on_tape(&device, model, train, validation, hyperparameters, watch)
 }
 
 /// As [`run`], on any device of dfdx: a copy of the model is trained on its tape.
@@ -414,7 +449,9 @@ mod tests {
     use crate::data::{SineCosine, WindowScaler, sine_cosine};
     use crate::evaluate::mse;
     use crate::train::Schedule;
+    use crate::train::in_queue::{self, Queue};
     use dfdx::tensor::Cpu;
+    use std::ops::Range;
 
     fn scaled() -> (Dataset, Dataset) {
         let data = sine_cosine(SineCosine { series: 230, ..Default::default() }).unwrap();
@@ -477,6 +514,53 @@ mod tests {
         follows_the_fused_kernels(|model, train, validation, hyperparameters, watch| {
             let device = Cpu::default();
             run_on_tape(&device, model, train, validation, hyperparameters, watch).unwrap()
+        });
+    }
+
+    /// A queue on the CPU.
+    struct Queued<'a> {
+        step: TrainStep,
+        train: &'a Dataset,
+        order: Vec<usize>,
+        losses: Vec<f64>,
+    }
+
+    impl Queue for Queued<'_> {
+        fn set_order(&mut self, order: &[usize]) -> Result<()> {
+            self.order = order.to_vec();
+            Ok(())
+        }
+
+        fn add(&mut self, batch: Range<usize>, learning_rate: f32) -> Result<()> {
+            self.step.settings.learning_rate = learning_rate;
+            let windows = Windows { past: self.train.past(), future: self.train.future() };
+            self.losses.push(self.step.train(windows, &self.order[batch]));
+            Ok(())
+        }
+
+        fn losses(&mut self) -> Result<Vec<f64>> {
+            Ok(std::mem::take(&mut self.losses))
+        }
+
+        fn weights(&self) -> Result<Vec<f32>> {
+            Ok(self.step.weights().to_vec())
+        }
+    }
+
+    #[test]
+    fn a_training_in_a_queue_follows_the_fused_kernels() {
+        follows_the_fused_kernels(|model, train, validation, hyperparameters, watch| {
+            let step = TrainStep::new(
+                model.network_shape(),
+                flat_weights(model),
+                train.past_steps(),
+                train.future_steps(),
+                Loss::HalfSum,
+                settings(hyperparameters),
+                Level::best(),
+            );
+            let mut queue = Queued { step, train, order: Vec::new(), losses: Vec::new() };
+            in_queue::run(&mut queue, model, train, validation, hyperparameters, watch).unwrap()
         });
     }
 }

@@ -9,6 +9,8 @@ mod course;
 mod fit;
 mod history;
 mod hyperparameters;
+#[cfg(any(test, feature = "cuda"))]
+mod in_queue;
 mod on_tape;
 mod rms_prop;
 mod schedule;

@@ -2,21 +2,20 @@
 
 use super::{BETA_1, BETA_2, EPSILON, Optimizer, Settings};
 
-/// The arguments that change from step to step, laid out as in C.
-#[repr(C)]
+/// The arguments that change from step to step.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Of the batch, in the order of the windows.
-    pub first: i32,
+    pub(crate) first: i32,
     /// Series of the batch.
-    pub count: i32,
+    pub(crate) count: i32,
     /// Where the loss goes.
-    pub loss: i32,
+    pub(crate) loss: i32,
     /// Threads that add up the gradient of four weights.
-    pub parts: i32,
+    pub(crate) parts: i32,
     optimizer: i32,
     /// The loss as a multiple of the squared errors.
-    pub factor: f32,
+    pub(crate) factor: f32,
     rate: f32,
     weight_decay: f32,
     root: f32,
@@ -30,7 +29,7 @@ pub struct Arguments {
 
 impl Arguments {
     /// Those of the optimiser in step t = 1, 2, …; the others are zeros.
-    pub fn new(settings: Settings, step: i32) -> Self {
+    pub(crate) fn new(settings: Settings, step: i32) -> Self {
         let Settings { optimizer, learning_rate: rate, weight_decay, clip_norm } = settings;
         // A clipping to nothing, which `clip_norm: 0` is not, as to a length that no gradient has.
         let clip_norm = clip_norm.map_or(0.0, |most| most.max(f64::MIN_POSITIVE));
@@ -62,8 +61,8 @@ impl Arguments {
         }
     }
 
-    /// All of it, as it lies in memory.
-    pub fn words(&self) -> [u32; 16] {
+    /// As it lies in memory, on any machine that CUDA runs on.
+    pub(crate) fn words(&self) -> [u32; 16] {
         let clip_norm = self.clip_norm.to_bits();
         [
             self.first as u32,
@@ -89,7 +88,7 @@ impl Arguments {
 /// Threads that add up the gradient of four weights: as many as have nothing else to do.
 ///
 /// `elements` are shared by the blocks of the grid, of which `blocks` have a gradient.
-pub fn parts(elements: usize, threads: usize, grid: usize, blocks: usize) -> usize {
+pub(crate) fn parts(elements: usize, threads: usize, grid: usize, blocks: usize) -> usize {
     let chunk = (elements / 4).div_ceil(grid);
     let fits = |&parts: &usize| parts <= blocks && chunk * parts <= threads;
     [16, 8, 4, 2].into_iter().find(fits).unwrap_or(1)

@@ -1,7 +1,35 @@
 //! placeholder
+
+mod arguments;
+mod kernel;
+mod plan;
+mod step;
+
 use crate::DecoderInput;
 use crate::optimizer::{BETA_1, BETA_2, EPSILON, Optimizer, Settings};
 use crate::seq2seq::NetworkShape;
+use cudarc::driver::DriverError;
+use std::fmt;
 
-pub mod arguments;
-pub mod plan;
+pub use step::TrainStep;
+
+/// What NVIDIA's driver or compiler says, with its own name of the error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error(String);
+
+/// [`std::result::Result`] with this module's [`Error`](enum@Error).
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<DriverError> for Error {
+    fn from(error: DriverError) -> Self {
+        Error(format!("{error:?}"))
+    }
+}

@@ -5,11 +5,11 @@ use std::fmt::Write;
 
 /// What a GPU has for a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Blocks that run at the same time without sharing anything.
-    pub multiprocessors: usize,
+    pub(crate) multiprocessors: usize,
     /// Bytes of shared memory that a block can have.
-    pub shared_memory: usize,
+    pub(crate) shared_memory: usize,
 }
 
 /// The encoder, the decoder.
@@ -23,27 +23,29 @@ const OTHER_REGISTERS: usize = 60;
 /// More are slower to wait for than they gain; fewer leave the gradients to few.
 const MOST_THREADS: usize = 512;
 const FEWEST_THREADS: usize = 256;
+/// A thread with fewer waits for the other threads of its unit rather than for its own products.
+const FEWEST_WEIGHTS: usize = 24;
 const WARP: usize = 32;
 
 /// A way to share the work. What the kernel computes does not depend on it, but for the order of
 /// additions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Sharing {
+pub(crate) struct Sharing {
     /// Series of a block at a time: 1, 2 or 4. They stand next to each other in a float4.
-    pub series: usize,
+    pub(crate) series: usize,
     /// Threads of a unit in the forward pass, a layer each: a power of two, 32 at most.
-    pub forward: Vec<usize>,
+    pub(crate) forward: Vec<usize>,
     /// The same in the backward pass.
-    pub backward: Vec<usize>,
+    pub(crate) backward: Vec<usize>,
     /// Of a block: whole warps, as many as the layers' units want.
-    pub threads: usize,
+    pub(crate) threads: usize,
     /// Whether the activations of all steps stay in shared memory.
-    pub keep_shared: bool,
+    pub(crate) keep_shared: bool,
 }
 
 /// The training step of one network on batches of one size.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     shape: NetworkShape,
     past_steps: usize,
     future_steps: usize,
@@ -54,15 +56,9 @@ fn round_4(n: usize) -> usize {
     n.next_multiple_of(4)
 }
 
-/// Weights of a thread by layer, and what a pass takes of threads and registers.
-struct Pass {
-    lanes: Vec<usize>,
-    threads: usize,
-}
-
 impl Plan {
     /// The plan for a network and a GPU, or none if it does not fit.
-    pub fn new(
+    pub(crate) fn new(
         shape: &NetworkShape,
         past_steps: usize,
         future_steps: usize,
@@ -73,50 +69,55 @@ impl Plan {
         let rounds = batch.div_ceil(limits.multiprocessors);
         let most = rounds.next_power_of_two().min(4);
         [4, 2, 1].into_iter().filter(|&series| series <= most).find_map(|series| {
-            let plan = |forward, backward, threads, keep_shared| Plan {
-                shape: shape.clone(),
-                past_steps,
-                future_steps,
-                sharing: Sharing { series, forward, backward, threads, keep_shared },
+            let plan = |forward, backward, keep_shared| {
+                let threads = FEWEST_THREADS;
+                let sharing = Sharing { series, forward, backward, threads, keep_shared };
+                Plan::with(shape, past_steps, future_steps, sharing)
             };
-            let layers = shape.hidden.len();
-            let forward = plan(vec![1; layers], vec![1; layers], 0, true).share(Plan::forward)?;
-            let backward = plan(vec![1; layers], vec![1; layers], 0, true).share(Plan::backward)?;
-            let threads = forward.threads.max(backward.threads).max(FEWEST_THREADS);
-            let plan = |keep| plan(forward.lanes.clone(), backward.lanes.clone(), threads, keep);
+            let none = plan(Vec::new(), Vec::new(), true);
+            let forward = none.share(Plan::forward)?;
+            let backward = none.share(Plan::backward)?;
+            let plan = |keep_shared| plan(forward.clone(), backward.clone(), keep_shared);
             let fits = |plan: &Plan| plan.shared_bytes() <= limits.shared_memory;
             [plan(true), plan(false)].into_iter().find(fits)
         })
     }
 
-    /// A plan of one's own: for tests.
-    pub fn with(
+    /// A plan that shares the work like this, with more threads if it takes more.
+    pub(crate) fn with(
         shape: &NetworkShape,
         past_steps: usize,
         future_steps: usize,
         sharing: Sharing,
     ) -> Plan {
-        Plan { shape: shape.clone(), past_steps, future_steps, sharing }
+        let mut threads = sharing.threads;
+        let mut plan = Plan { shape: shape.clone(), past_steps, future_steps, sharing };
+        for lanes in [&plan.sharing.forward, &plan.sharing.backward] {
+            let needed = plan.starts(lanes).last().copied().unwrap_or(0);
+            threads = threads.max(needed);
+        }
+        plan.sharing.threads = threads;
+        plan
     }
 
     /// How the work is shared.
-    pub fn sharing(&self) -> &Sharing {
+    pub(crate) fn sharing(&self) -> &Sharing {
         &self.sharing
     }
 
-    /// The fewest weights a thread for which the threads are not too many, nor their registers.
-    fn share(&self, weights: fn(&Plan, usize, usize) -> usize) -> Option<Pass> {
+    /// Threads of a unit, for each layer: with the fewest weights a thread for which the threads are not
+    /// too many, nor their registers.
+    fn share(&self, weights: fn(&Plan, usize, usize) -> usize) -> Option<Vec<usize>> {
         let layers = 0..self.shape.hidden.len();
-        (1..=(MOST_REGISTERS - OTHER_REGISTERS) / 4).find_map(|most| {
+        (FEWEST_WEIGHTS / 4..=(MOST_REGISTERS - OTHER_REGISTERS) / 4).find_map(|most| {
             let lanes = layers.clone().map(|l| {
-                let lanes = [1, 2, 4, 8, 16, 32].into_iter();
-                lanes.into_iter().find(|&lanes| weights(self, l, lanes) <= 4 * most)
+                [1, 2, 4, 8, 16, 32].into_iter().find(|&lanes| weights(self, l, lanes) <= 4 * most)
             });
             let lanes = lanes.collect::<Option<Vec<usize>>>()?;
             let threads = self.starts(&lanes).last().copied()?;
             let registers = threads.max(FEWEST_THREADS) * (4 * most + OTHER_REGISTERS);
             let fits = threads <= MOST_THREADS && registers <= REGISTERS;
-            fits.then_some(Pass { lanes, threads })
+            fits.then_some(lanes)
         })
     }
 
@@ -237,13 +238,13 @@ impl Plan {
     }
 
     /// Padded weights.
-    pub fn elements(&self) -> usize {
+    pub(crate) fn elements(&self) -> usize {
         self.layer_at().2
     }
 
     /// Where each of the flat weights (in the order of [`Network`](crate::seq2seq::Network)) lies among
     /// the padded ones.
-    pub fn places(&self) -> Vec<usize> {
+    pub(crate) fn places(&self) -> Vec<usize> {
         let (layer_at, dense, _) = self.layer_at();
         let mut places = Vec::new();
         let mut matrix = |at: &mut usize, rows: usize, columns: usize| {
@@ -268,7 +269,7 @@ impl Plan {
     }
 
     /// The copies of the weights that threads hold.
-    pub fn packing(&self) -> Packing {
+    pub(crate) fn packing(&self) -> Packing {
         let (layer_at, dense, elements) = self.layer_at();
         let ih = |side: usize, l: usize| layer_at[side][l];
         let hh = |side: usize, l: usize| {
@@ -392,17 +393,17 @@ impl Plan {
     }
 
     /// Bytes of shared memory that a block takes.
-    pub fn shared_bytes(&self) -> usize {
+    pub(crate) fn shared_bytes(&self) -> usize {
         4 * self.memory().shared
     }
 
     /// Floats of a block's activations outside of shared memory.
-    pub fn kept(&self) -> usize {
+    pub(crate) fn kept(&self) -> usize {
         self.memory().kept
     }
 
     /// The `#define`s that stand before the kernel's text.
-    pub fn defines(&self) -> String {
+    pub(crate) fn defines(&self) -> String {
         let mut text = String::new();
         let mut number = |name: &str, value: usize| {
             writeln!(text, "#define {name} {value}").unwrap_or_default();
@@ -476,13 +477,13 @@ fn slot(at: usize, threads: usize, thread: usize, i: usize) -> i32 {
 
 /// Where the weights lie a second and a third time, as the threads hold them. (Loaded from the matrices
 /// themselves, neighbouring threads would read from different rows.)
-pub struct Packing {
+pub(crate) struct Packing {
     /// For each padded weight, its place in the forward pass, or −1.
-    pub forward: Vec<i32>,
+    pub(crate) forward: Vec<i32>,
     /// The same in the backward pass.
-    pub backward: Vec<i32>,
+    pub(crate) backward: Vec<i32>,
     /// Floats of all copies.
-    pub len: usize,
+    pub(crate) len: usize,
     /// Of a side and a layer.
     forward_at: Vec<Vec<usize>>,
     backward_at: Vec<Vec<usize>>,

@@ -16,6 +16,14 @@
     float *name = (float *)name##_of_block
 #define DIVIDE(a, b) __fdividef(a, b)
 #define WAIT()
+/* Read anew where it is asked for: what is computed from it is not kept in registers from one part of the
+ * step to the next. */
+static __device__ __forceinline__ int this_thread(void)
+{
+    int thread;
+    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+    return thread;
+}
 #endif
 
 /* A row of `units` values of SERIES series, series next to each other; whole float4s. */
@@ -121,8 +129,10 @@ DEVICE void zero(float *values, int count)
         values[i] = 0.0f;
 }
 
-/* A thread's weights, from `packed`: all threads of the layer read side by side. */
-DEVICE void load_weights(float *weights, int count, const float *packed, int thread, int threads)
+/* A thread's weights, from `packed`: all threads of the layer read side by side. All of `registers` are
+ * set: one that keeps its value on some path would be in use from one step of a block to the next. */
+DEVICE void load_weights(float *weights, int registers, int count, const float *packed, int thread,
+                         int threads)
 {
     UNROLL for (int i = 0; i < ROUND4(count) / 4; i++) {
         float4 four = ((const float4 *)packed)[i * threads + thread];
@@ -131,6 +141,8 @@ DEVICE void load_weights(float *weights, int count, const float *packed, int thr
         weights[4 * i + 2] = four.z;
         weights[4 * i + 3] = four.w;
     }
+    UNROLL for (int i = ROUND4(count); i < registers; i++)
+        weights[i] = 0.0f;
 }
 
 /* Float4 number `i` of a lane. The last ones of a row may have no weights: zero times the row's end. */
@@ -242,10 +254,10 @@ typedef struct {
 
 #define THREADS_OF(l, lanes) ((HIDDEN(l) * (lanes) + 31) / 32 * 32)
 
-DEVICE Place place_of(int l, int start, int lanes)
+DEVICE Place place_of(int thread, int l, int start, int lanes)
 {
     Place place;
-    place.index = (int)threadIdx.x - start;
+    place.index = thread - start;
     place.threads = THREADS_OF(l, lanes);
     place.unit = place.index / lanes;
     place.lane = place.index % lanes;
@@ -263,10 +275,10 @@ typedef struct {
 } Forward;
 
 /* Adds up the products of the lanes and returns what this one owns. */
-DEVICE void forward_prepare(Forward *own, int side, int l, Buffers buffers, float *shared)
+DEVICE void forward_prepare(Forward *own, int thread, int side, int l, Buffers buffers, float *shared)
 {
     const int lanes = FORWARD_LANES(l), h = HIDDEN(l);
-    const Place place = place_of(l, FORWARD_START(l), lanes);
+    const Place place = place_of(thread, l, FORWARD_START(l), lanes);
     const float *bias_ih = buffers.weights + BIAS_IH(side, l) + place.unit;
     const float *bias_hh = buffers.weights + BIAS_HH(side, l) + place.unit;
     own->bias[0] = bias_ih[0] + bias_hh[0];
@@ -277,8 +289,8 @@ DEVICE void forward_prepare(Forward *own, int side, int l, Buffers buffers, floa
         const int length = ROW(HIDDEN(TOP));
         float sums[3][4];
         zero(sums[0], 12);
-        load_weights(own->weights, FORWARD_INPUT(side, 0), buffers.packed + PROJECTION_PACK, place.index,
-                     place.threads);
+        load_weights(own->weights, FORWARD_REGISTERS, FORWARD_INPUT(side, 0),
+                     buffers.packed + PROJECTION_PACK, place.index, place.threads);
         multiply_gates(sums[0], sums[1], sums[2], own->weights, hidden_row(shared, TOP, PAST), length,
                        place.lane, lanes);
         UNROLL for (int gate = 0; gate < 3; gate++) {
@@ -288,15 +300,15 @@ DEVICE void forward_prepare(Forward *own, int side, int l, Buffers buffers, floa
         }
     }
     const int input = HAS_INPUT(side, l) ? FORWARD_INPUT(side, l) : 0;
-    load_weights(own->weights, input + FORWARD_HIDDEN(l), buffers.packed + FORWARD_PACK(side, l),
-                 place.index, place.threads);
+    load_weights(own->weights, FORWARD_REGISTERS, input + FORWARD_HIDDEN(l),
+                 buffers.packed + FORWARD_PACK(side, l), place.index, place.threads);
 }
 
-DEVICE void forward_step(const Forward *own, int side, int l, int t, float *shared, float *keep)
+DEVICE void forward_step(const Forward *own, int thread, int side, int l, int t, float *shared, float *keep)
 {
     const int lanes = FORWARD_LANES(l), row_length = ROW(HIDDEN(l));
     const int row = side == ENCODER ? t : PAST + t;
-    const Place place = place_of(l, FORWARD_START(l), lanes);
+    const Place place = place_of(thread, l, FORWARD_START(l), lanes);
     const float *before = hidden_row(shared, l, row);
     const int first = place.unit * SERIES + first_series(place.lane, lanes);
     float r[4], z[4], n[4], u[4];
@@ -341,22 +353,29 @@ DEVICE void forward_step(const Forward *own, int side, int l, int t, float *shar
 
 /* Calls `call(l)` in the threads of each layer. */
 #define IN_LAYER(l, start, lanes)                                                                      \
-    ((int)threadIdx.x >= start(l) && (int)threadIdx.x < start(l) + THREADS_OF(l, lanes(l)))
+    (thread >= start(l) && thread < start(l) + THREADS_OF(l, lanes(l)))
 
 /* All steps of one side, as a wavefront: a layer is a step behind the one below it, so that they work
  * at the same time, and one barrier a step is enough. */
 DEVICE void forward(int side, Buffers buffers, float *shared, float *keep)
 {
+    const int thread = this_thread();
     Forward own;
+    zero(own.projected, 3 * SERIES);
 #define PREPARE(l)                                                                                     \
     if (IN_LAYER(l, FORWARD_START, FORWARD_LANES))                                                     \
-        forward_prepare(&own, side, l, buffers, shared);
+        forward_prepare(&own, thread, side, l, buffers, shared);                                               \
+    else
     FOR_EACH_LAYER(PREPARE)
+    {
+        zero(own.weights, FORWARD_REGISTERS);
+        zero(own.bias, 4);
+    }
 #undef PREPARE
     for (int phase = 0; phase < STEPS(side) + LAYERS - 1; phase++) {
 #define STEP(l)                                                                                        \
     if (IN_LAYER(l, FORWARD_START, FORWARD_LANES) && phase >= (l) && phase - (l) < STEPS(side))        \
-        forward_step(&own, side, l, phase - (l), shared, keep);
+        forward_step(&own, thread, side, l, phase - (l), shared, keep);
         FOR_EACH_LAYER(STEP)
 #undef STEP
         __syncthreads();
@@ -366,9 +385,9 @@ DEVICE void forward(int side, Buffers buffers, float *shared, float *keep)
 /* The outputs of all steps and their gradients, a warp a step; returns the warp's squared errors. */
 DEVICE float errors(Buffers buffers, Step step, int present, float *shared, const float *keep)
 {
-    const int lane = threadIdx.x % 32;
+    const int thread = this_thread(), lane = thread % 32;
     float squares = 0.0f;
-    for (int t = threadIdx.x / 32; t < FUTURE; t += THREADS / 32) {
+    for (int t = thread / 32; t < FUTURE; t += THREADS / 32) {
         const float *h = keep + HIDDEN_AT(TOP) + (PAST + 1 + t) * ROW(HIDDEN(TOP));
         for (int o = 0; o < OUTPUTS; o++) {
             const float *weight = buffers.weights + DENSE_AT + o * ROUND4(HIDDEN(TOP));
@@ -403,11 +422,12 @@ typedef struct {
 } Backward;
 
 /* `through` is what has come back to the state that the step started from, but for the products. */
-DEVICE void backward_step(Backward *own, float *through, int side, int l, int t, float *shared, float *keep)
+DEVICE void backward_step(Backward *own, float *through, int thread, int side, int l, int t, float *shared,
+                          float *keep)
 {
     const int lanes = BACKWARD_LANES(l), length = ROW(HIDDEN(l));
     const int row = side == ENCODER ? t : PAST + t;
-    const Place place = place_of(l, BACKWARD_START(l), lanes);
+    const Place place = place_of(thread, l, BACKWARD_START(l), lanes);
     const int first = place.unit * SERIES + first_series(place.lane, lanes);
     float sums[4];
     zero(sums, 4);
@@ -463,31 +483,32 @@ DEVICE void backward_step(Backward *own, float *through, int side, int l, int t,
  * decoder has one more step, the products alone: the gradient of the encoder's last state. */
 DEVICE void backward(Backward *own, float *through, int side, Buffers buffers, float *shared, float *keep)
 {
-    const int last = side == DECODER ? -1 : 0;
+    const int thread = this_thread(), last = side == DECODER ? -1 : 0;
 #define PREPARE(l)                                                                                     \
     if (IN_LAYER(l, BACKWARD_START, BACKWARD_LANES)) {                                                 \
-        const Place place = place_of(l, BACKWARD_START(l), BACKWARD_LANES(l));                         \
+        const Place place = place_of(thread, l, BACKWARD_START(l), BACKWARD_LANES(l));                         \
         if (side == ENCODER && (l) == TOP && REPEAT_LAST) {                                            \
             float sums[4];                                                                             \
             zero(sums, 4);                                                                             \
-            load_weights(own->weights, BACKWARD_CONTEXT, buffers.packed + CONTEXT_PACK, place.index,   \
-                         place.threads);                                                               \
+            load_weights(own->weights, BACKWARD_REGISTERS, BACKWARD_CONTEXT,                           \
+                         buffers.packed + CONTEXT_PACK, place.index, place.threads);                   \
             multiply(sums, own->weights, shared + SUMMED_AT, 3 * ROW(HIDDEN(0)), place.lane,           \
                      BACKWARD_LANES(l));                                                               \
             add_lanes(sums, place.lane, BACKWARD_LANES(l));                                            \
             UNROLL for (int s = 0; s < OWN(BACKWARD_LANES(l)); s++)                                    \
                 through[s] += sums[s];                                                                 \
         }                                                                                              \
-        load_weights(own->weights, BACKWARD_HIDDEN(l) + BACKWARD_ABOVE(side, l),                       \
+        load_weights(own->weights, BACKWARD_REGISTERS, BACKWARD_HIDDEN(l) + BACKWARD_ABOVE(side, l),   \
                      buffers.packed + BACKWARD_PACK(side, l), place.index, place.threads);             \
-    }
+    } else
     FOR_EACH_LAYER(PREPARE)
+    zero(own->weights, BACKWARD_REGISTERS);
 #undef PREPARE
     for (int phase = 0; phase < STEPS(side) - last + LAYERS - 1; phase++) {
 #define STEP(l)                                                                                        \
     if (IN_LAYER(l, BACKWARD_START, BACKWARD_LANES) && phase >= TOP - (l)                              \
         && STEPS(side) - 1 - (phase - (TOP - (l))) >= last)                                            \
-        backward_step(own, through, side, l, STEPS(side) - 1 - (phase - (TOP - (l))), shared, keep);
+        backward_step(own, through, thread, side, l, STEPS(side) - 1 - (phase - (TOP - (l))), shared, keep);
         FOR_EACH_LAYER(STEP)
 #undef STEP
         __syncthreads();
@@ -497,9 +518,9 @@ DEVICE void backward(Backward *own, float *through, int side, Buffers buffers, f
 /* The sums over time of the gates' gradients that meet the constant input. */
 DEVICE void write_summed(const Backward *own, float *shared)
 {
-    const int lanes = BACKWARD_LANES(0), length = ROW(HIDDEN(0));
+    const int lanes = BACKWARD_LANES(0), length = ROW(HIDDEN(0)), thread = this_thread();
     if (REPEAT_LAST && IN_LAYER(0, BACKWARD_START, BACKWARD_LANES)) {
-        const Place place = place_of(0, BACKWARD_START(0), lanes);
+        const Place place = place_of(thread, 0, BACKWARD_START(0), lanes);
         const int first = place.unit * SERIES + first_series(place.lane, lanes);
         UNROLL for (int gate = 0; gate < 3; gate++) {
             UNROLL for (int s = 0; s < OWN(lanes); s++) {
@@ -520,7 +541,7 @@ DEVICE void outer(const float *gates, int gates_length, int last_gate, int units
     const int left4 = ROW(units) / 4, right4 = ROW(num_inputs) / 4;
     const int high = (left4 + SERIES - 1) / SERIES, wide = (right4 + SERIES - 1) / SERIES;
     const int stride = ROUND4(num_inputs);
-    int item = (int)threadIdx.x - first_warp % (THREADS / 32) * 32;
+    int item = this_thread() - first_warp % (THREADS / 32) * 32;
     for (item += item < 0 ? THREADS : 0; item < 3 * high * wide; item += THREADS) {
         const int gate = item / (high * wide);
         const int across = item % wide, down = item / wide % high;
@@ -612,7 +633,7 @@ DEVICE int layer_gradient(int side, int l, const float *shared, const float *kee
               warp);
         warp += OUTER_WARPS(HIDDEN(l), HIDDEN(TOP));
     }
-    int item = (int)threadIdx.x - warp % (THREADS / 32) * 32;
+    int item = this_thread() - warp % (THREADS / 32) * 32;
     for (item += item < 0 ? THREADS : 0; item < 4 * HIDDEN(l); item += THREADS) {
         const int group = item / HIDDEN(l), unit = item % HIDDEN(l);
         float sum = 0.0f;
@@ -635,7 +656,7 @@ DEVICE void dense_gradient(const float *shared, const float *keep, float *to, in
 {
     const int units = HIDDEN(TOP), length = ROW(HIDDEN(TOP));
     const float *hidden = keep + HIDDEN_AT(TOP) + (PAST + 1) * length;
-    int item = (int)threadIdx.x - warp % (THREADS / 32) * 32;
+    int item = this_thread() - warp % (THREADS / 32) * 32;
     /* The bias as the weight of a unit more, which is always one. */
     for (item += item < 0 ? THREADS : 0; item < OUTPUTS * (units + 1); item += THREADS) {
         const int output = item / (units + 1), unit = item % (units + 1);
@@ -655,14 +676,14 @@ DEVICE void dense_gradient(const float *shared, const float *keep, float *to, in
 /* The pasts of a few series, and their futures where the errors will be; zeros for those that are not. */
 DEVICE void gather(Buffers buffers, const int *order, int present, float *shared)
 {
-    for (int i = threadIdx.x; i < PAST * FEATURES * SERIES; i += THREADS) {
+    for (int i = this_thread(); i < PAST * FEATURES * SERIES; i += THREADS) {
         const int s = i / (PAST * FEATURES), k = i % (PAST * FEATURES);
         float value = 0.0f;
         if (s < present)
             value = buffers.past[(long long)order[s] * (PAST * FEATURES) + k];
         shared[PAST_AT + k / FEATURES * ROW(FEATURES) + k % FEATURES * SERIES + s] = value;
     }
-    for (int i = threadIdx.x; i < FUTURE * OUTPUTS * SERIES; i += THREADS) {
+    for (int i = this_thread(); i < FUTURE * OUTPUTS * SERIES; i += THREADS) {
         const int s = i / (FUTURE * OUTPUTS), k = i % (FUTURE * OUTPUTS);
         float value = 0.0f;
         if (s < present)
@@ -676,7 +697,7 @@ DEVICE void gather(Buffers buffers, const int *order, int present, float *shared
 DEVICE void wait_for_blocks(unsigned *barrier)
 {
     __syncthreads();
-    if (threadIdx.x == 0) {
+    if (this_thread() == 0) {
         const unsigned generation = *(volatile unsigned *)(barrier + 1);
         __threadfence();
         if (atomicAdd(barrier, 1u) == gridDim.x - 1) {
@@ -696,7 +717,7 @@ DEVICE void wait_for_blocks(unsigned *barrier)
 DEVICE double sum_over_threads(double value, float *shared)
 {
     double *values = (double *)shared;
-    const int thread = threadIdx.x;
+    const int thread = this_thread();
     __syncthreads();
     values[thread] = value;
     __syncthreads();
@@ -758,7 +779,7 @@ DEVICE void update_four(Buffers buffers, Step step, int item, float4 gradient, f
 /* Each block sums the gradients of the blocks for its own weights, and updates them. */
 DEVICE void sum_and_update(Buffers buffers, Step step, int blocks, float *shared)
 {
-    const int thread = threadIdx.x, items = ELEMENTS / 4;
+    const int thread = this_thread(), items = ELEMENTS / 4;
     const int chunk = (items + (int)gridDim.x - 1) / (int)gridDim.x;
     const int begin = (int)blockIdx.x * chunk, end = begin + chunk < items ? begin + chunk : items;
     const int width = THREADS / step.parts, slot = thread % width, part = thread / width;
@@ -819,7 +840,7 @@ DEVICE void sum_and_update(Buffers buffers, Step step, int blocks, float *shared
 KERNEL train_step(Buffers buffers, Step step)
 {
     DYNAMIC_SHARED(shared);
-    const int thread = threadIdx.x;
+    const int thread = this_thread();
     const int groups = (step.count + SERIES - 1) / SERIES;
     const int blocks = groups < (int)gridDim.x ? groups : (int)gridDim.x;
     float *keep = KEEP_SHARED ? shared : buffers.scratch + (long long)blockIdx.x * KEPT;
@@ -837,7 +858,7 @@ KERNEL train_step(Buffers buffers, Step step)
         gather(buffers, buffers.order + step.first + group * SERIES, present, shared);
         if (!KEEP_SHARED && add) {
 #define RESTART(l)                                                                                     \
-    for (int i = thread; i < ROW(HIDDEN(l)); i += THREADS)                                             \
+    for (int i = this_thread(); i < ROW(HIDDEN(l)); i += THREADS)                                             \
         hidden_row(shared, l, 0)[i] = 0.0f;
             FOR_EACH_LAYER(RESTART)
 #undef RESTART

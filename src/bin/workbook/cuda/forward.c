@@ -4,7 +4,8 @@
  * archive takes their place: each function jumps to the library's own, or, where there is none, to one
  * that returns an error. It is linked into the program, which then starts everywhere.
  *
- * The lists are those of cudarc's `driver::result`, `cublas::result` and `nvrtc::result`.
+ * The lists are those of cudarc's `driver::result`, `cublas::result` and `nvrtc::result`, and what the
+ * kernels call besides.
  */
 #include <dlfcn.h>
 
@@ -14,15 +15,15 @@
 
 #define DRIVER(F)                                                                                      \
     F(cuCtxGetCurrent) F(cuCtxSetCurrent) F(cuDestroyExternalMemory) F(cuDeviceGet)                    \
-    F(cuDeviceGetAttribute) F(cuDeviceGetCount) F(cuDevicePrimaryCtxRelease_v2)     \
-    F(cuDevicePrimaryCtxRetain) F(cuDeviceTotalMem_v2) F(cuEventCreate)          \
-    F(cuEventDestroy_v2) F(cuEventElapsedTime) F(cuEventRecord) F(cuExternalMemoryGetMappedBuffer)     \
-    F(cuImportExternalMemory) F(cuInit) F(cuLaunchKernel) F(cuMemAllocAsync) F(cuMemAlloc_v2)          \
-    F(cuMemFreeAsync) F(cuMemFree_v2) F(cuMemGetInfo_v2) F(cuMemcpyDtoDAsync_v2) F(cuMemcpyDtoD_v2)    \
-    F(cuMemcpyDtoHAsync_v2) F(cuMemcpyDtoH_v2) F(cuMemcpyHtoDAsync_v2) F(cuMemcpyHtoD_v2)              \
-    F(cuMemsetD8Async) F(cuMemsetD8_v2) F(cuModuleGetFunction) F(cuModuleLoad) F(cuModuleLoadData)     \
-    F(cuModuleUnload) F(cuOccupancyAvailableDynamicSMemPerBlock)                                       \
-    F(cuOccupancyMaxActiveBlocksPerMultiprocessor)                                                     \
+    F(cuDeviceGetAttribute) F(cuDeviceGetCount) F(cuDevicePrimaryCtxRelease_v2)                        \
+    F(cuDevicePrimaryCtxRetain) F(cuDeviceTotalMem_v2) F(cuEventCreate) F(cuEventDestroy_v2)           \
+    F(cuEventElapsedTime) F(cuEventRecord) F(cuExternalMemoryGetMappedBuffer) F(cuFuncSetAttribute)    \
+    F(cuImportExternalMemory) F(cuInit) F(cuLaunchCooperativeKernel) F(cuLaunchKernel)                 \
+    F(cuMemAllocAsync) F(cuMemAlloc_v2) F(cuMemFreeAsync) F(cuMemFree_v2) F(cuMemGetInfo_v2)           \
+    F(cuMemcpyDtoDAsync_v2) F(cuMemcpyDtoD_v2) F(cuMemcpyDtoHAsync_v2) F(cuMemcpyDtoH_v2)              \
+    F(cuMemcpyHtoDAsync_v2) F(cuMemcpyHtoD_v2) F(cuMemsetD8Async) F(cuMemsetD8_v2)                     \
+    F(cuModuleGetFunction) F(cuModuleLoad) F(cuModuleLoadData) F(cuModuleUnload)                       \
+    F(cuOccupancyAvailableDynamicSMemPerBlock) F(cuOccupancyMaxActiveBlocksPerMultiprocessor)          \
     F(cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags) F(cuOccupancyMaxActiveClusters)            \
     F(cuOccupancyMaxPotentialBlockSize) F(cuOccupancyMaxPotentialBlockSizeWithFlags)                   \
     F(cuOccupancyMaxPotentialClusterSize) F(cuProfilerStart) F(cuProfilerStop) F(cuStreamCreate)       \

@@ -1,0 +1,125 @@
+use std::ops::{ControlFlow, Range};
+use std::time::{Duration, Instant};
+
+use super::course::Course;
+use super::fit::{Step, penalty};
+use super::on_tape::Watch;
+use super::{End, Epoch, History, Hyperparameters};
+use crate::data::Dataset;
+use crate::error::Result;
+use crate::kernels::cpu::level::Level;
+use crate::kernels::cpu::seq2seq::Network;
+use crate::layers::{flat_weights, set_flat_weights};
+use crate::model::Seq2Seq;
+
+/// How long the steps that are queued at once may take. A GPU is asked for the losses as seldom, and
+/// somebody who watches hears of them as often.
+const AT_ONCE: Duration = Duration::from_millis(10);
+
+/// Steps that a GPU takes one after the other, without being asked for their results in between.
+pub(super) trait Queue {
+    /// The order of the series from here on.
+    fn set_order(&mut self, order: &[usize]) -> Result<()>;
+    /// Another step, on a part of the order.
+    fn add(&mut self, batch: Range<usize>, learning_rate: f32) -> Result<()>;
+    /// The losses of the steps since the last call.
+    fn losses(&mut self) -> Result<Vec<f64>>;
+    /// The weights after all steps.
+    fn weights(&self) -> Result<Vec<f32>>;
+}
+
+#[cfg(feature = "cuda")]
+impl Queue for crate::kernels::cuda::TrainStep {
+    fn set_order(&mut self, order: &[usize]) -> Result<()> {
+        Ok(self.set_order(order)?)
+    }
+
+    fn add(&mut self, batch: Range<usize>, learning_rate: f32) -> Result<()> {
+        self.settings.learning_rate = learning_rate;
+        Ok(self.queue(batch)?)
+    }
+
+    fn losses(&mut self) -> Result<Vec<f64>> {
+        Ok(self.losses()?)
+    }
+
+    fn weights(&self) -> Result<Vec<f32>> {
+        Ok(self.weights()?)
+    }
+}
+
+/// Trains what has been checked. The queue has the weights of the model and the series of `train`; what
+/// is measured after an epoch is predicted on the CPU.
+pub(super) fn run(
+    queue: &mut dyn Queue,
+    model: &mut Seq2Seq,
+    train: &Dataset,
+    validation: &Dataset,
+    hyperparameters: &Hyperparameters,
+    watch: Watch<'_>,
+) -> Result<History> {
+    let mut weights = flat_weights(model);
+    let mut network = Network::new(model.network_shape(), &weights, Level::best());
+    let measured = Epoch::measured(train)?;
+    let mut course = Course::new(hyperparameters);
+    let mut at_once = 1;
+    while let Some(epoch) = course.next_epoch() {
+        let start = Instant::now();
+        let mut after_step = |step: &Step| match (watch.after_step)(step) {
+            ControlFlow::Continue(()) => course.in_time(),
+            ended => ended,
+        };
+        let (loss, flow) =
+            train_epoch(queue, train, hyperparameters, epoch, &mut at_once, &mut after_step)?;
+        weights = queue.weights()?;
+        network.set_weights(&weights);
+        let predict =
+            |data: &Dataset| network.predict(data.past(), data.past_steps(), data.future_steps());
+        let parts = [(&measured, predict(&measured)), (validation, predict(validation))];
+        let loss = loss + penalty(&weights, hyperparameters);
+        let result = Epoch::measure(epoch, loss, parts, start, hyperparameters)?;
+        (watch.after_epoch)(epoch, &result);
+        course.take(result, flow, || weights.clone());
+    }
+    let (history, best) = course.finish();
+    set_flat_weights(model, best.as_deref().unwrap_or(&weights));
+    Ok(history)
+}
+
+/// As in `fit`, but that the steps that were queued together are all taken before `after_step` is told of
+/// them, and told of until it has had enough.
+fn train_epoch(
+    queue: &mut dyn Queue,
+    train: &Dataset,
+    hyperparameters: &Hyperparameters,
+    epoch: usize,
+    at_once: &mut usize,
+    after_step: &mut dyn FnMut(&Step) -> ControlFlow<End>,
+) -> Result<(f64, ControlFlow<End>)> {
+    let Hyperparameters { learning_rate, schedule, batch_size, epochs, .. } = *hyperparameters;
+    let order = train.shuffled(hyperparameters.seed, epoch);
+    let batches = order.len().div_ceil(batch_size);
+    let steps = batches.saturating_mul(epochs);
+    let (mut total, mut number, mut flow) = (0.0, 0, ControlFlow::Continue(()));
+    queue.set_order(&order)?;
+    while number < batches && flow.is_continue() {
+        let start = Instant::now();
+        for batch in number..batches.min(number + *at_once) {
+            let rate = schedule.rate(learning_rate, (epoch - 1) * batches + batch, steps);
+            let first = batch * batch_size;
+            let end = first.saturating_add(batch_size).min(order.len());
+            queue.add(first..end, rate as f32)?;
+        }
+        for loss in queue.losses()? {
+            total += loss;
+            number += 1;
+            if flow.is_continue() {
+                flow = after_step(&Step { epoch, number, steps: batches, loss });
+            }
+        }
+        if 2 * start.elapsed() < AT_ONCE {
+            *at_once = at_once.saturating_mul(2).min(batches);
+        }
+    }
+    Ok((total / number as f64, flow))
+}
