@@ -4,6 +4,10 @@
 //! time_step                    lists the configurations: name, batch, steps, features, hidden
 //!                              sizes, decoder input, multiply-adds of a step
 //! time_step NAME REPETITIONS   prints the milliseconds of each of so many steps, one a line
+//! time_step cuda NAME REPETITIONS
+//!                              on the first GPU, with feature `cuda`: as many times a thousand steps,
+//!                              all in its queue before it is asked for their losses; prints the
+//!                              milliseconds of a step, the mean of each thousand, one a line
 //! time_step peak SECONDS       prints the multiply-adds a second that all threads reach on
 //!                              registers alone
 //! ```
@@ -14,8 +18,12 @@
 #[allow(dead_code, reason = "each program uses a part of it")]
 mod configurations;
 
+#[cfg(feature = "cuda")]
+use configurations::SERIES;
 use configurations::{CONFIGURATIONS, Configuration};
 use pulp::{Arch, Simd, WithSimd};
+#[cfg(feature = "cuda")]
+use seq2seq::Device;
 use std::error::Error;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -24,12 +32,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => list(),
+        ["cuda", name, repetitions] => {
+            let configuration = Configuration::named(name).ok_or("no such configuration")?;
+            time_on_gpu(configuration, repetitions.parse()?)?;
+        }
         ["peak", seconds] => println!("{:e}", peak(Duration::from_secs_f64(seconds.parse()?))),
         [name, repetitions] => {
             let configuration = Configuration::named(name).ok_or("no such configuration")?;
             time(configuration, repetitions.parse()?);
         }
-        _ => return Err("wants NAME REPETITIONS, peak SECONDS, or nothing".into()),
+        _ => {
+            return Err(
+                "wants NAME REPETITIONS, cuda NAME REPETITIONS, peak SECONDS, or nothing".into()
+            );
+        }
     }
     Ok(())
 }
@@ -57,6 +73,25 @@ fn time(configuration: &Configuration, repetitions: usize) {
             println!("{:.5}", start.elapsed().as_secs_f64() * 1e3);
         }
     });
+}
+
+#[cfg(feature = "cuda")]
+fn time_on_gpu(configuration: &Configuration, repetitions: usize) -> Result<(), Box<dyn Error>> {
+    Device::Cuda(0).check()?;
+    let steps = configuration.trainer_on_gpu(0)?;
+    let mut steps = steps.ok_or("the network does not fit into the fused step")?;
+    steps(SERIES)?;
+    for _ in 0..repetitions {
+        let start = Instant::now();
+        black_box(steps(SERIES)?);
+        println!("{:.5}", start.elapsed().as_secs_f64() * 1e3 / SERIES as f64);
+    }
+    Ok(())
+}
+
+#[cfg(not(feature = "cuda"))]
+fn time_on_gpu(_: &Configuration, _: usize) -> Result<(), Box<dyn Error>> {
+    Err("the program is built without feature `cuda`".into())
 }
 
 /// Chains of multiply-adds, more of them than one takes cycles times the units that do them.

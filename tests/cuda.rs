@@ -1,10 +1,22 @@
-//! Models on a GPU, against the same on the CPU.
+//! Models on a GPU, against the same on the CPU; and what nvcc makes of the fused step.
 
+#[path = "../benches/configurations/mod.rs"]
+#[allow(dead_code, reason = "each program uses a part of it")]
+mod configurations;
 mod gpu;
 
+use configurations::{CONFIGURATIONS, wave};
+use seq2seq::kernels::cpu::level::Level;
+use seq2seq::kernels::cpu::optimizer::Settings;
+use seq2seq::kernels::cpu::seq2seq::{Loss, NetworkShape, TrainStep, Windows};
+use seq2seq::kernels::cuda::{self, Limits};
 use seq2seq::layers::{Parameter, Parameters};
 use seq2seq::prelude::*;
 use seq2seq::train::loss;
+use std::fs;
+use std::io::{Write, stderr};
+use std::path::Path;
+use std::process::Command;
 
 fn waves(series: usize) -> (Dataset, Dataset) {
     let data = sine_cosine(SineCosine { series, ..Default::default() }).unwrap();
@@ -84,6 +96,102 @@ fn the_decoder_that_reads_its_own_output_equals_the_one_on_the_cpu() {
     let found = everything!(&gpu, &on_gpu, &data, |model: &Autoregressive<f32, Cuda>, x| model
         .forward(x, steps, Feeding::Own));
     assert_near(&found, &expected);
+}
+
+/// Gradient and loss of the fused step from the kernel's own weights, over batches of several sizes.
+#[test]
+fn the_fused_step_equals_the_one_on_the_cpu() {
+    if gpu::first("the_fused_step_equals_the_one_on_the_cpu").is_none() {
+        return;
+    }
+    const SERIES: usize = 700;
+    for (hidden, decoder_input, past_steps, future_steps, loss) in [
+        (vec![1], DecoderInput::RepeatLast, 1, 1, Loss::HalfSum),
+        (vec![12, 12], DecoderInput::RepeatLast, 10, 10, Loss::HalfSum),
+        (vec![35, 35], DecoderInput::Zeros, 15, 15, Loss::Mean),
+        (vec![7, 13, 5], DecoderInput::RepeatLast, 6, 9, Loss::Mean),
+        (vec![64, 64], DecoderInput::RepeatLast, 40, 40, Loss::HalfSum),
+        (vec![48], DecoderInput::RepeatLast, 200, 150, Loss::HalfSum),
+    ] {
+        let shape = NetworkShape { features: 2, outputs: 2, hidden, decoder_input };
+        let past: Vec<f32> = wave(SERIES * past_steps * 2).collect();
+        let future: Vec<f32> =
+            past.iter().cycle().take(SERIES * future_steps * 2).map(|x| 0.5 * x).collect();
+        let windows = Windows { past: &past, future: &future };
+        let steps = [past_steps, future_steps];
+        let settings = Settings { weight_decay: 1e-2, ..Settings::default() };
+        let order: Vec<usize> = (0..SERIES).map(|i| i * 3 % SERIES).collect();
+        for batch in [1, 50, 200, 512] {
+            let start: Vec<f32> = wave(shape.num_weights()).map(|w| 0.2 * w).collect();
+            let train = || {
+                let gpu =
+                    cuda::TrainStep::new(0, &shape, &start, windows, steps, batch, loss, settings);
+                let mut gpu = gpu.unwrap().unwrap();
+                gpu.set_order(&order).unwrap();
+                for (i, clip_norm) in [None, Some(1e-3), Some(1e3)].into_iter().enumerate() {
+                    let before = gpu.weights().unwrap();
+                    gpu.settings.clip_norm = clip_norm;
+                    let part = i * 10..(i * 10 + batch).min(SERIES);
+                    gpu.queue(part.clone()).unwrap();
+                    let level = Level::best();
+                    let mut cpu = TrainStep::new(
+                        shape.clone(),
+                        before,
+                        steps[0],
+                        steps[1],
+                        loss,
+                        settings,
+                        level,
+                    );
+                    let expected = cpu.compute_gradient(windows, &order[part]);
+                    let found = gpu.losses().unwrap()[0];
+                    assert!((found - expected).abs() < 1e-5 * expected, "{found} {expected}");
+                    let gradient = gpu.gradient().unwrap();
+                    let length = cpu.gradient().iter().map(|g| g * g).sum::<f32>().sqrt();
+                    for (found, expected) in gradient.iter().zip(cpu.gradient()) {
+                        let error = (found - expected).abs();
+                        assert!(error < 1e-5 * length, "{found} is not {expected}");
+                    }
+                }
+                gpu.weights().unwrap()
+            };
+            // To the last bit.
+            let bits =
+                |weights: Vec<f32>| weights.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+            assert_eq!(bits(train()), bits(train()));
+        }
+    }
+}
+
+/// What nvcc makes of the kernel at the sizes that are timed: nothing of a thread's weights may be left
+/// over for memory.
+#[test]
+fn the_fused_step_compiles_without_spills() {
+    let say = |text: String| stderr().write_all(text.as_bytes()).unwrap_or_default();
+    let h200 = Limits { multiprocessors: 132, shared_memory: 227 * 1024 };
+    let mut compiled = Vec::new();
+    for configuration in &CONFIGURATIONS {
+        let (shape, steps) = (configuration.shape(), [configuration.steps; 2]);
+        let Some(source) = cuda::source(&shape, steps, configuration.batch, h200) else { continue };
+        let name = configuration.name;
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.cu"));
+        fs::write(&path, source).unwrap();
+        let output = Command::new("nvcc")
+            .args(["-cubin", "-arch=sm_90", "-Xptxas", "-v", "-o"])
+            .args([&path.with_extension("cubin"), &path])
+            .output();
+        let Ok(output) = output else {
+            say("the_fused_step_compiles_without_spills is skipped: there is no nvcc\n".to_owned());
+            return;
+        };
+        let report = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{name}: {report}");
+        assert!(report.contains(" 0 bytes spill stores, 0 bytes spill loads"), "{name}: {report}");
+        let used = report.lines().find(|line| line.contains("Used")).unwrap_or_default();
+        say(format!("{name}: {used}\n"));
+        compiled.push(name);
+    }
+    assert_eq!(compiled, ["e1", "keras", "e2", "btc"]);
 }
 
 /// The curve of a training, to 1e-3.

@@ -2,8 +2,10 @@
 
 use seq2seq::kernels::DecoderInput::{self, RepeatLast, Zeros};
 use seq2seq::kernels::cpu::level::Level;
-use seq2seq::kernels::cpu::optimizer::Settings;
+use seq2seq::kernels::cpu::optimizer::{Optimizer, Settings};
 use seq2seq::kernels::cpu::seq2seq::{Loss, NetworkShape, TrainStep, Windows};
+#[cfg(feature = "cuda")]
+use seq2seq::kernels::cuda;
 
 /// An encoder-decoder and the batch that it is trained on. The future has the past's features and
 /// as many steps.
@@ -37,7 +39,20 @@ const fn configuration(
 }
 
 /// Series of the data set that batches are drawn from.
-const SERIES: usize = 1000;
+pub(crate) const SERIES: usize = 1000;
+
+const SETTINGS: Settings = Settings {
+    optimizer: Optimizer::Adam,
+    learning_rate: 1e-3,
+    weight_decay: 1e-4,
+    clip_norm: None,
+};
+
+/// Takes so many steps and returns their losses.
+#[cfg(feature = "cuda")]
+pub(crate) trait Steps: FnMut(usize) -> cuda::Result<Vec<f64>> {}
+#[cfg(feature = "cuda")]
+impl<F: FnMut(usize) -> cuda::Result<Vec<f64>>> Steps for F {}
 
 impl Configuration {
     pub(crate) fn named(name: &str) -> Option<&'static Configuration> {
@@ -55,14 +70,10 @@ impl Configuration {
 
     /// A fused step after another, on other windows each time.
     pub(crate) fn trainer(&self) -> impl FnMut() -> f64 + Send + use<> {
-        let shape = self.shape();
-        let scale = 1.0 / (self.hidden[0] as f32).sqrt();
-        let weights = wave(shape.num_weights()).map(|w| w * scale).collect();
-        let settings = Settings { weight_decay: 1e-4, ..Settings::default() };
+        let (shape, weights, settings) = (self.shape(), self.weights(), SETTINGS);
         let (steps, loss) = (self.steps, Loss::HalfSum);
         let mut step = TrainStep::new(shape, weights, steps, steps, loss, settings, Level::best());
-        let past: Vec<f32> = wave(SERIES * self.steps * self.features).collect();
-        let future: Vec<f32> = past.iter().map(|x| 0.5 * x).collect();
+        let (past, future) = self.series();
         let (batch, mut first) = (self.batch, 0);
         move || {
             // 7 and the number of series have no common factor: every series gets its turn.
@@ -70,6 +81,40 @@ impl Configuration {
             first += batch.len();
             step.train(Windows { past: &past, future: &future }, &batch)
         }
+    }
+
+    /// The same on a GPU: up to as many steps as there are series are in its queue at once. None where
+    /// the network does not fit.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn trainer_on_gpu(&self, gpu: usize) -> cuda::Result<Option<impl Steps>> {
+        let (past, future) = self.series();
+        let windows = Windows { past: &past, future: &future };
+        let (shape, weights, steps) = (self.shape(), self.weights(), [self.steps; 2]);
+        let (batch, loss) = (self.batch, Loss::HalfSum);
+        let step =
+            cuda::TrainStep::new(gpu, &shape, &weights, windows, steps, batch, loss, SETTINGS)?;
+        let Some(mut step) = step else { return Ok(None) };
+        let order: Vec<usize> = (0..SERIES).map(|i| i * 7 % SERIES).collect();
+        step.set_order(&order)?;
+        Ok(Some(move |steps: usize| {
+            for i in 0..steps {
+                let first = i % (SERIES / batch) * batch;
+                step.queue(first..first + batch)?;
+            }
+            step.losses()
+        }))
+    }
+
+    fn weights(&self) -> Vec<f32> {
+        let scale = 1.0 / (self.hidden[0] as f32).sqrt();
+        wave(self.shape().num_weights()).map(|w| w * scale).collect()
+    }
+
+    /// Pasts and futures.
+    fn series(&self) -> (Vec<f32>, Vec<f32>) {
+        let past: Vec<f32> = wave(SERIES * self.steps * self.features).collect();
+        let future = past.iter().map(|x| 0.5 * x).collect();
+        (past, future)
     }
 
     /// Multiply-adds of a step: the forward pass and twice as many backward, less the products

@@ -318,7 +318,7 @@ fn trainings(series: usize, grid: usize) -> Vec<Training> {
 fn follows_the_cpu(sizes: &[Sizes]) {
     for sizes in sizes {
         let program = sizes.compile();
-        for training in trainings(sizes.plan().sharing().series, 3) {
+        for training in trainings(sizes.plan().sharing().series, 2) {
             sizes.compare(&program, &training);
         }
     }

@@ -11,7 +11,8 @@ use std::ffi::{CString, c_void};
 use std::ptr::from_mut;
 use std::sync::{Arc, Mutex, PoisonError};
 
-const SOURCE: &str = include_str!("train_step.cu");
+/// The kernel's text, without the sizes.
+pub(super) const SOURCE: &str = include_str!("train_step.cu");
 const NAME: &str = "train_step";
 
 /// The pointers that the kernel gets: `Buffers` in `train_step.cu`.

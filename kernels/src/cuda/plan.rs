@@ -5,11 +5,11 @@ use std::fmt::Write;
 
 /// What a GPU has for a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Limits {
+pub struct Limits {
     /// Blocks that run at the same time without sharing anything.
-    pub(crate) multiprocessors: usize,
+    pub multiprocessors: usize,
     /// Bytes of shared memory that a block can have.
-    pub(crate) shared_memory: usize,
+    pub shared_memory: usize,
 }
 
 /// The encoder, the decoder.

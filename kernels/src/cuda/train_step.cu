@@ -175,6 +175,7 @@ DEVICE void multiply_gates(float *r, float *z, float *n, const float *weights, c
     }
 }
 
+/* Adds a lane's part of a unit's product with a row. */
 DEVICE void multiply(float *sums, const float *weights, const float *row, int length, int lane, int lanes)
 {
     UNROLL for (int i = 0; i < PER_LANE(length, lanes); i++) {
@@ -274,7 +275,7 @@ typedef struct {
     float projected[3 * SERIES]; /* the product with a constant input, of r, z, n */
 } Forward;
 
-/* Adds up the products of the lanes and returns what this one owns. */
+/* Loads a thread's weights, after the product with the constant input. */
 DEVICE void forward_prepare(Forward *own, int thread, int side, int l, Buffers buffers, float *shared)
 {
     const int lanes = FORWARD_LANES(l), h = HIDDEN(l);
@@ -304,6 +305,7 @@ DEVICE void forward_prepare(Forward *own, int thread, int side, int l, Buffers b
                  buffers.packed + FORWARD_PACK(side, l), place.index, place.threads);
 }
 
+/* One step of one layer: products, gates, the new state. */
 DEVICE void forward_step(const Forward *own, int thread, int side, int l, int t, float *shared, float *keep)
 {
     const int lanes = FORWARD_LANES(l), row_length = ROW(HIDDEN(l));
@@ -382,7 +384,8 @@ DEVICE void forward(int side, Buffers buffers, float *shared, float *keep)
     }
 }
 
-/* The outputs of all steps and their gradients, a warp a step; returns the warp's squared errors. */
+/* The outputs of all steps and their gradients, a warp a step; returns the squared errors that the thread
+ * has seen. */
 DEVICE float errors(Buffers buffers, Step step, int present, float *shared, const float *keep)
 {
     const int thread = this_thread(), lane = thread % 32;
@@ -404,11 +407,11 @@ DEVICE float errors(Buffers buffers, Step step, int present, float *shared, cons
             const float bias = buffers.weights[DENSE_BIAS + o];
             float *error = shared + ERROR_AT + t * ROW(OUTPUTS) + o * SERIES;
             UNROLL for (int s = 0; s < SERIES; s++) {
-                float difference = s < present ? sums[s] + bias - error[s] : 0.0f;
-                squares = fmaf(difference, difference, squares);
-                __syncwarp(ALL_LANES); /* All lanes have read the target. */
-                if (lane == 0)
+                if (lane == 0) {
+                    float difference = s < present ? sums[s] + bias - error[s] : 0.0f;
+                    squares = fmaf(difference, difference, squares);
                     error[s] = 2.0f * step.factor * difference;
+                }
             }
         }
     }
@@ -421,7 +424,8 @@ typedef struct {
     float summed[3 * SERIES]; /* of the decoder's first layer: n, r, z */
 } Backward;
 
-/* `through` is what has come back to the state that the step started from, but for the products. */
+/* One step of one layer: the products with what the next step has left, then the gates' gradients.
+ * `through` is what has come back to the state that the step started from, but for the products. */
 DEVICE void backward_step(Backward *own, float *through, int thread, int side, int l, int t, float *shared,
                           float *keep)
 {
@@ -447,22 +451,20 @@ DEVICE void backward_step(Backward *own, float *through, int thread, int side, i
     const float *before = keep + HIDDEN_AT(l) + row * length;
     UNROLL for (int s = 0; s < OWN(lanes); s++) {
         const int i = first + s;
-        float n = gates[i], r = gates[length + i], z = gates[2 * length + i], u = gates[3 * length + i];
-        float g = through[s], gz = g * z;
-        float dn = (g - gz) * fmaf(-n, n, 1.0f);
-        float dz = gz * (1.0f - z) * (before[i] - n);
-        float du = dn * r;
-        float dr = du * u * (1.0f - r);
-        through[s] = gz;
-        if (side == DECODER && l == 0 && REPEAT_LAST) {
-            own->summed[s] += dn;
-            own->summed[SERIES + s] += dr;
-            own->summed[2 * SERIES + s] += dz;
-        }
-        /* Of all the lanes that own this, one writes, and the others have to have read before. */
-        if (SERIES < lanes)
-            __syncwarp(ALL_LANES);
+        /* Of the lanes that own the same, the others have nothing to do. */
         if (place.writes) {
+            float n = gates[i], r = gates[length + i], z = gates[2 * length + i], u = gates[3 * length + i];
+            float g = through[s], gz = g * z;
+            float dn = (g - gz) * fmaf(-n, n, 1.0f);
+            float dz = gz * (1.0f - z) * (before[i] - n);
+            float du = dn * r;
+            float dr = du * u * (1.0f - r);
+            through[s] = gz;
+            if (side == DECODER && l == 0 && REPEAT_LAST) {
+                own->summed[s] += dn;
+                own->summed[SERIES + s] += dr;
+                own->summed[2 * SERIES + s] += dz;
+            }
             gates[i] = dn;
             gates[length + i] = dr;
             gates[2 * length + i] = dz;
@@ -652,6 +654,7 @@ DEVICE int layer_gradient(int side, int l, const float *shared, const float *kee
     return warp + (4 * HIDDEN(l) + 31) / 32;
 }
 
+/* The gradients of the head's weights. */
 DEVICE void dense_gradient(const float *shared, const float *keep, float *to, int add, int warp)
 {
     const int units = HIDDEN(TOP), length = ROW(HIDDEN(TOP));
@@ -735,6 +738,7 @@ DEVICE double sum_over_threads(double value, float *shared)
     return total;
 }
 
+/* A new weight, by the formulas of `optimizer.rs`. */
 DEVICE float update(Step step, float *m, float *v, float w, float g)
 {
     g = fmaf(step.weight_decay, w, g);
@@ -888,7 +892,7 @@ KERNEL train_step(Buffers buffers, Step step)
         __syncthreads();
     }
 
-    double total = sum_over_threads(thread % 32 == 0 ? squares : 0.0, shared);
+    double total = sum_over_threads(squares, shared);
     if (thread == 0)
         buffers.squares[blockIdx.x] = (float)total;
     wait_for_blocks(buffers.barrier);
