@@ -14,6 +14,13 @@ the turns.
 Run it on a quiet machine: PyTorch's threads wait for each other after every operation, so that one
 that is held up elsewhere costs it tens of milliseconds; this would flatter the crate. PyTorch is
 timed eagerly and compiled; what is not installed, or fails, is said and left out.
+
+    cargo workbook cuda build --release --example time_step
+    python3 benches/peers.py --cuda [--seconds 2] [--rounds 4] [NAME ...]
+
+compares the fused step on the first GPU with PyTorch and cuDNN there, eager and captured as a CUDA
+graph. Many steps are queued before anybody waits, so that what counts is the GPU's own time. PyTorch
+computes in full f32, without TF32, as the crate does.
 """
 
 import argparse
@@ -169,6 +176,106 @@ def jax_step(c):
     return step
 
 
+def torch_on_gpu(c, captured):
+    """A step on the GPU, which is started and not waited for."""
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    layers, size, gpu = len(c.hidden), c.hidden[0], torch.device("cuda")
+    encoder = torch.nn.GRU(c.features, size, layers, batch_first=True)
+    decoder = torch.nn.GRU(size if c.repeat else c.features, size, layers, batch_first=True)
+    dense = torch.nn.Linear(size, c.features)
+    modules = torch.nn.ModuleList([encoder, decoder, dense]).to(gpu)
+    adam = torch.optim.Adam(
+        modules.parameters(), RATE, eps=1e-7, weight_decay=L2, fused=True, capturable=captured
+    )
+    x, y = (torch.randn(c.batch, c.steps, c.features, device=gpu) for _ in range(2))
+    zeros = torch.zeros(c.batch, c.steps, c.features, device=gpu)
+
+    def step():
+        adam.zero_grad(set_to_none=True)
+        out, state = encoder(x)
+        inputs = out[:, -1:].expand(-1, c.steps, -1) if c.repeat else zeros
+        out, _ = decoder(inputs, state)
+        loss = (dense(out) - y).square().sum() / (2 * c.batch)
+        loss.backward()
+        adam.step()
+
+    if not captured:
+        return step
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    adam.zero_grad(set_to_none=True)
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
+
+
+def times_on_gpu(step, seconds):
+    """Milliseconds of a step, the mean of each 100 in a queue."""
+    import torch
+
+    def hundred():
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        for _ in range(100):
+            step()
+        torch.cuda.synchronize()
+        return (time.perf_counter() - start) * 10
+
+    hundred()  # the first ones compile and choose algorithms
+    found, end = [], time.perf_counter() + seconds
+    while not found or time.perf_counter() < end:
+        found.append(hundred())
+    return found
+
+
+def compare_on_gpu(a):
+    try:
+        import torch
+    except ImportError:
+        sys.exit("PyTorch is not installed.")
+    if not torch.cuda.is_available():
+        sys.exit("PyTorch finds no GPU.")
+    binary = a.binary or ROOT / "target/cuda/release/examples/time_step"
+    peers = {"PyTorch": False, "PyTorch, CUDA graph": True}
+    print(f"Milliseconds of a training step on {torch.cuda.get_device_name()}, smallest (median) of the "
+          f"means of many in a queue; f32 without TF32; PyTorch {torch.__version__}, cuDNN "
+          f"{torch.backends.cudnn.version()}.\n")
+    print("| | this crate |", " | ".join(f"{p} | ratio" for p in peers), "|")
+    print("|---" * (2 + 2 * len(peers)) + "|")
+    for c in map(Configuration, product(binary).splitlines()):
+        if a.names and c.name not in a.names:
+            continue
+        ours, theirs = [], {}
+        for _ in range(a.rounds):
+            try:
+                ours += [float(line) for line in product(binary, "cuda", c.name, 5).split()]
+            except subprocess.CalledProcessError as error:
+                print(f"{c.name}: {error.stderr.strip()}"[:300], file=sys.stderr)
+                break
+            for name, captured in peers.items():
+                try:
+                    step = torch_on_gpu(c, captured)
+                    theirs.setdefault(name, []).extend(times_on_gpu(step, a.seconds))
+                except Exception as error:  # a peer that fails must not end the comparison
+                    print(f"{name} on {c.name}: {error}"[:300], file=sys.stderr)
+        if not ours:
+            continue
+        cells = [c.name, f"{min(ours):.4f} ({statistics.median(ours):.4f})"]
+        for name in peers:
+            found = theirs.get(name)
+            cells += [f"{min(found):.3f} ({statistics.median(found):.3f})",
+                      f"{min(found) / min(ours):.1f}"] if found else ["–", "–"]
+        print("|", " | ".join(cells), "|", flush=True)
+
+
 PEERS = {
     "PyTorch": lambda c: torch_step(c, False),
     "PyTorch compiled": lambda c: torch_step(c, True),
@@ -205,13 +312,17 @@ def prepare(c, peers):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--binary", default=ROOT / "target/release/examples/time_step")
+    parser.add_argument("--binary", help="of time_step, where it is not in target/")
+    parser.add_argument("--cuda", action="store_true", help="compare on the first GPU")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=2.0, help="a turn")
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--peers", default=",".join(PEERS), help="which, with commas between")
     parser.add_argument("names", nargs="*", metavar="NAME", help="configurations; all if none")
     a = parser.parse_args()
+    if a.cuda:
+        return compare_on_gpu(a)
+    a.binary = a.binary or ROOT / "target/release/examples/time_step"
 
     for variable in ("RAYON_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = str(a.threads)

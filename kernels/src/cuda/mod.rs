@@ -1,4 +1,70 @@
-//! placeholder
+//! The fused training step of the encoder-decoder on NVIDIA GPUs: one kernel launch a step.
+//!
+//! # The idea in five minutes
+//!
+//! A step of a small network is a chain: 2·(P + F) recurrent steps, each of which waits for the one before.
+//! A launch for each operation costs more than what it computes, and so does reading the weights anew at
+//! each of them. So one launch does all, and the weights come once:
+//!
+//! ```text
+//! block    1, 2 or 4 series (S) from their first step to the gradient; then the next ones
+//! thread   a slice of one unit's weights, in registers; 1 to 32 threads, its lanes, make up a unit
+//! shared   x, states and gates of all steps, a row (units, S) each, read as float4s
+//!          (where they do not fit: the last two rows, and all of them in global memory)
+//! ```
+//!
+//! A float4 is a piece of a row: one unit of 4 series, two of 2 or four of 1. A lane multiplies every
+//! n-th float4 of a row by its weights, the lanes of a unit add up by shuffles and share the series between
+//! them, and each has the gates of its own in registers. Layers run as a **wavefront**: each has threads of
+//! its own and is a step behind the one below, so that P + L − 1 phases with one barrier each do for all L
+//! layers. Backward, a thread does two things between barriers: the products with the gates' gradients of
+//! the step after (its own layer's, and the one's above of this step), and the gates of this step. The
+//! weights' gradients follow at the end, one product over time and series: to add them up on the way
+//! would take as many registers again as the weights do.
+//!
+//! Then the blocks wait for each other, once: all of them are on the GPU together (a cooperative launch).
+//! Each sums the gradients of all blocks for its share of the weights, in their order, and updates them. The
+//! end of the kernel is the next such barrier. (Clipping by length takes one more.) The same GPU gives the
+//! same result twice, bit for bit.
+//!
+//! | file | its one idea |
+//! |---|---|
+//! | `plan.rs` | who computes what: the sizes that the kernel is compiled with, and where each weight lies |
+//! | `train_step.cu` | the kernel |
+//! | `arguments.rs` | what it is told at each step |
+//! | `kernel.rs` | compiled by NVRTC at the first use of some sizes, kept as long as the process, launched |
+//! | `step.rs` | the trainer: its buffers, and a queue of steps |
+//!
+//! The weights lie three times on the GPU: as matrices with padded rows, and packed as the threads load
+//! them, forward and backward, since the backward pass multiplies by columns.
+//!
+//! # What fits
+//!
+//! The weights of one side (encoder or decoder) are in the registers of one multiprocessor: one layer of
+//! 120 units, two of 64, three of 48, four of 36. What does not fit is left to others.
+//!
+//! # Not run yet
+//!
+//! Nobody has run this on a GPU. `tests/cuda_kernel.rs` runs every thread on the CPU, and nvcc 13.0 says
+//! (`-arch=sm_90 -Xptxas -v`; batch, steps, features, hidden sizes): no spills for e1 (100, 10+10, 2,
+//! 2×12; 144 registers of 256 threads), keras (512, 15+15, 1, 2×35), e2 (50, 15+15, 1, 2×35) and btc (100,
+//! 40+40, 2, 2×64; 166 registers of 384 threads). It takes about 3 seconds for each on the machine that
+//! this was written on.
+//!
+//! An **estimate** of a step on an H200, in cycles at 1.8 GHz, to be replaced by measured times. A phase
+//! costs its chain (load 30, products, shuffles 25 each, sigmoid and tanh 120, barrier 40) or the multiply-
+//! adds and loads that a multiprocessor issues, whichever is more:
+//!
+//! | | e1 | keras | btc |
+//! |---|---|---|---|
+//! | forward phases | 22 × 310 | 32 × 850 | 82 × 500 |
+//! | backward phases | 23 × 210 | 33 × 700 | 83 × 450 |
+//! | loading weights, windows | 5 000 | 7 000 | 11 000 |
+//! | weights' gradients | 2 000 | 15 000 | 35 000 |
+//! | sum over blocks, update | 5 000 | 10 000 | 20 000 |
+//! | **together** | **24 000: 13 µs** | **82 000: 46 µs** | **144 000: 80 µs** |
+//!
+//! Between launches that wait in a queue come 2 to 4 µs more.
 
 mod arguments;
 mod kernel;
