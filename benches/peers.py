@@ -18,7 +18,7 @@ timed eagerly and compiled; what is not installed, or fails, is said and left ou
     cargo workbook cuda build --release --example time_step
     python3 benches/peers.py --cuda [--seconds 2] [--rounds 4] [NAME ...]
 
-compares the fused step on the first GPU with PyTorch and cuDNN there, eager and captured as a CUDA
+compares the training step on the first GPU with PyTorch and cuDNN there, eager and captured as a CUDA
 graph. Many steps are queued before anybody waits, so that what counts is the GPU's own time. PyTorch
 computes in full f32, without TF32, as the crate does.
 """

@@ -5,9 +5,9 @@ use crate::error::{Error, Result};
 
 /// Where a model is trained.
 ///
-/// A GPU wants feature `cuda`, and an NVIDIA driver from 580 on. [`fit`](crate::train::fit) trains small
-/// networks there with one fused kernel a step, and larger ones with dfdx's own operations, one small
-/// kernel after the other, as every training on the tape. None of it has run on a GPU so far.
+/// A GPU wants feature `cuda`, and an NVIDIA driver from 580 on. [`fit`](crate::train::fit) takes one launch
+/// a step there; a training on the tape computes with dfdx's own operations, one small kernel after the
+/// other. None of it has run on a GPU so far.
 ///
 /// ```
 /// use seq2seq::prelude::*;

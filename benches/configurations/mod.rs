@@ -83,26 +83,24 @@ impl Configuration {
         }
     }
 
-    /// The same on a GPU: up to as many steps as there are series are in its queue at once. None where
-    /// the network does not fit.
+    /// The same on a GPU: up to as many steps as there are series are in its queue at once.
     #[cfg(feature = "cuda")]
-    pub(crate) fn trainer_on_gpu(&self, gpu: usize) -> cuda::Result<Option<impl Steps>> {
+    pub(crate) fn trainer_on_gpu(&self, gpu: usize) -> cuda::Result<impl Steps> {
         let (past, future) = self.series();
         let windows = Windows { past: &past, future: &future };
         let (shape, weights, steps) = (self.shape(), self.weights(), [self.steps; 2]);
         let (batch, loss) = (self.batch, Loss::HalfSum);
-        let step =
+        let mut step =
             cuda::TrainStep::new(gpu, &shape, &weights, windows, steps, batch, loss, SETTINGS)?;
-        let Some(mut step) = step else { return Ok(None) };
         let order: Vec<usize> = (0..SERIES).map(|i| i * 7 % SERIES).collect();
         step.set_order(&order)?;
-        Ok(Some(move |steps: usize| {
+        Ok(move |steps: usize| {
             for i in 0..steps {
                 let first = i % (SERIES / batch) * batch;
                 step.queue(first..first + batch)?;
             }
             step.losses()
-        }))
+        })
     }
 
     fn weights(&self) -> Vec<f32> {

@@ -3,7 +3,7 @@
 //! [`mod@reference`] holds them in plain dfdx operations, on any device: easy to hold against the
 //! formulas. [`cpu`] holds them fused, the whole of a layer or of a training step in one call, and
 //! [`RecurrentDevice`] puts the fastest that a device has on dfdx's tape. With feature `cuda`, `cuda` has
-//! the training step for GPUs, fused as well.
+//! the training step for GPUs.
 
 pub mod reference;
 mod tape;

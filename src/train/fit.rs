@@ -8,14 +8,10 @@ use std::time::{Duration, Instant};
 use super::checkpoint::Checkpoint;
 use super::course::Course;
 #[cfg(feature = "cuda")]
-use super::in_queue;
-#[cfg(any(test, feature = "cuda"))]
-use super::on_tape::{self, Closure, Task, Traced, Watch};
+use super::in_queue::{self, Watch};
 use super::{End, Epoch, History, Hyperparameters};
 use crate::data::Dataset;
 use crate::error::{Error, Result, check_size};
-#[cfg(any(test, feature = "cuda"))]
-use crate::kernels::RecurrentDevice;
 use crate::kernels::cpu::level::Level;
 use crate::kernels::cpu::optimizer::Settings;
 use crate::kernels::cpu::seq2seq::{Loss, TrainStep, Windows};
@@ -193,7 +189,7 @@ pub(super) fn run(
     Ok(history)
 }
 
-fn settings(hyperparameters: &Hyperparameters) -> Settings {
+pub(super) fn settings(hyperparameters: &Hyperparameters) -> Settings {
     Settings {
         optimizer: hyperparameters.optimizer,
         learning_rate: hyperparameters.learning_rate as f32,
@@ -202,7 +198,7 @@ fn settings(hyperparameters: &Hyperparameters) -> Settings {
     }
 }
 
-/// As [`run`], on a GPU: with the fused step where the model fits, otherwise on dfdx's tape.
+/// As [`run`], on a GPU.
 #[cfg(feature = "cuda")]
 fn run_on_gpu(
     gpu: usize,
@@ -213,7 +209,7 @@ fn run_on_gpu(
     watch: Watch<'_>,
 ) -> Result<History> {
     Device::Cuda(gpu).check()?;
-    let step = cuda::TrainStep::new(
+    let mut step = cuda::TrainStep::new(
         gpu,
         &model.network_shape(),
         &flat_weights(model),
@@ -223,32 +219,7 @@ fn run_on_gpu(
         Loss::HalfSum,
         settings(hyperparameters),
     )?;
-    if let Some(mut step) = step {
-        return in_queue::run(&mut step, model, train, validation, hyperparameters, watch);
-    }
-    let device = crate::cuda::open(gpu)?;
-    run_on_tape(&device, model, train, validation, hyperparameters, watch)
-}
-
-/// As [`run`], on any device of dfdx: a copy of the model is trained on its tape.
-#[cfg(any(test, feature = "cuda"))]
-fn run_on_tape<D: RecurrentDevice<f32>>(
-    device: &D,
-    model: &mut Seq2Seq,
-    train: &Dataset,
-    validation: &Dataset,
-    hyperparameters: &Hyperparameters,
-    watch: Watch<'_>,
-) -> Result<History> {
-    let mut copy = model.to_device(device);
-    let future_steps = train.future_steps();
-    let forward = |model: &Seq2Seq<f32, D>, past: Traced<D>| model.forward(past, future_steps);
-    let mut network = Closure { model: &mut copy, forward };
-    let task = Task { truth: Dataset::future_tensor, loss, penalty: true };
-    let history =
-        on_tape::run(&mut network, device, &task, train, validation, hyperparameters, watch)?;
-    set_flat_weights(model, &flat_weights(&copy));
-    Ok(history)
+    in_queue::run(&mut step, model, train, validation, hyperparameters, watch)
 }
 
 /// Refuses what can not be trained, before anything is done.
@@ -441,126 +412,4 @@ fn label(epoch: usize, done: f64, epochs: usize) -> String {
     let bar = "#".repeat((done * BAR as f64 / epochs as f64) as usize);
     let width = epochs.to_string().len();
     format!("epoch {epoch:>width$}/{epochs} [{bar:-<BAR$}]")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::data::{SineCosine, WindowScaler, sine_cosine};
-    use crate::evaluate::mse;
-    use crate::train::Schedule;
-    use crate::train::in_queue::{self, Queue};
-    use dfdx::tensor::Cpu;
-    use std::ops::Range;
-
-    fn scaled() -> (Dataset, Dataset) {
-        let data = sine_cosine(SineCosine { series: 230, ..Default::default() }).unwrap();
-        let (train, validation) = data.split(0.15).unwrap();
-        let scale = |data: &Dataset| WindowScaler::fit_transform(data).1;
-        (scale(&train), scale(&validation))
-    }
-
-    fn all_settings() -> Hyperparameters {
-        Hyperparameters {
-            epochs: 4,
-            schedule: Schedule::Cosine { warmup_fraction: 0.2 },
-            clip_norm: Some(0.85),
-            patience: Some(3),
-            ..Default::default()
-        }
-    }
-
-    /// Trains on the CPU, fused, and with `train_on` on the tape.
-    fn follows_the_fused_kernels(
-        train_on: impl Fn(&mut Seq2Seq, &Dataset, &Dataset, &Hyperparameters, Watch<'_>) -> History,
-    ) {
-        let (train, validation) = scaled();
-        for hyperparameters in [Hyperparameters { epochs: 4, ..Default::default() }, all_settings()]
-        {
-            let mut fused = Seq2Seq::stacked(2, &hyperparameters).unwrap();
-            let mut on_tape = fused.clone();
-            let expected = fit_with(&mut fused, &train, &validation, &hyperparameters, |_, _| {});
-            let expected = expected.unwrap();
-            let (mut steps, mut epochs) = (0, 0);
-            let mut after_step = |step: &Step| {
-                steps += 1;
-                assert_eq!((step.epoch - 1) * step.steps + step.number, steps);
-                ControlFlow::Continue(())
-            };
-            let mut after_epoch = |number, _: &Epoch| {
-                epochs += 1;
-                assert_eq!(number, epochs);
-            };
-            let watch = Watch { after_step: &mut after_step, after_epoch: &mut after_epoch };
-            let found = train_on(&mut on_tape, &train, &validation, &hyperparameters, watch);
-            assert_eq!((steps, epochs), (8, 4));
-            assert_eq!(found.epochs().len(), expected.epochs().len());
-            for (found, expected) in found.epochs().iter().zip(expected.epochs()) {
-                let near = |found: f64, expected: f64| {
-                    assert!((found - expected).abs() < 1e-3 * expected, "{found} {expected}");
-                };
-                near(found.loss, expected.loss);
-                near(found.train_mse_all, expected.train_mse_all);
-                near(found.validation_mse, expected.validation_mse);
-            }
-            let end = |model: &Seq2Seq| mse(&model.predict(&validation).unwrap(), &validation);
-            let (found, expected) = (end(&on_tape).unwrap(), end(&fused).unwrap());
-            assert!((found - expected).abs() < 1e-3 * expected, "{found} {expected}");
-        }
-    }
-
-    #[test]
-    fn a_training_on_the_tape_follows_the_fused_kernels() {
-        follows_the_fused_kernels(|model, train, validation, hyperparameters, watch| {
-            let device = Cpu::default();
-            run_on_tape(&device, model, train, validation, hyperparameters, watch).unwrap()
-        });
-    }
-
-    /// A queue on the CPU.
-    struct Queued<'a> {
-        step: TrainStep,
-        train: &'a Dataset,
-        order: Vec<usize>,
-        losses: Vec<f64>,
-    }
-
-    impl Queue for Queued<'_> {
-        fn set_order(&mut self, order: &[usize]) -> Result<()> {
-            self.order = order.to_vec();
-            Ok(())
-        }
-
-        fn add(&mut self, batch: Range<usize>, learning_rate: f32) -> Result<()> {
-            self.step.settings.learning_rate = learning_rate;
-            let windows = Windows { past: self.train.past(), future: self.train.future() };
-            self.losses.push(self.step.train(windows, &self.order[batch]));
-            Ok(())
-        }
-
-        fn losses(&mut self) -> Result<Vec<f64>> {
-            Ok(std::mem::take(&mut self.losses))
-        }
-
-        fn weights(&self) -> Result<Vec<f32>> {
-            Ok(self.step.weights().to_vec())
-        }
-    }
-
-    #[test]
-    fn a_training_in_a_queue_follows_the_fused_kernels() {
-        follows_the_fused_kernels(|model, train, validation, hyperparameters, watch| {
-            let step = TrainStep::new(
-                model.network_shape(),
-                flat_weights(model),
-                train.past_steps(),
-                train.future_steps(),
-                Loss::HalfSum,
-                settings(hyperparameters),
-                Level::best(),
-            );
-            let mut queue = Queued { step, train, order: Vec::new(), losses: Vec::new() };
-            in_queue::run(&mut queue, model, train, validation, hyperparameters, watch).unwrap()
-        });
-    }
 }

@@ -3,7 +3,6 @@ use std::time::{Duration, Instant};
 
 use super::course::Course;
 use super::fit::{Step, penalty};
-use super::on_tape::Watch;
 use super::{End, Epoch, History, Hyperparameters};
 use crate::data::Dataset;
 use crate::error::Result;
@@ -46,6 +45,12 @@ impl Queue for crate::kernels::cuda::TrainStep {
     fn weights(&self) -> Result<Vec<f32>> {
         Ok(self.weights()?)
     }
+}
+
+/// Who is told of each step, and of each epoch; the first may end the training.
+pub(super) struct Watch<'a> {
+    pub(super) after_step: &'a mut dyn FnMut(&Step) -> ControlFlow<End>,
+    pub(super) after_epoch: &'a mut dyn FnMut(usize, &Epoch),
 }
 
 /// Trains what has been checked. The queue has the weights of the model and the series of `train`; what
@@ -122,4 +127,109 @@ fn train_epoch(
         }
     }
     Ok((total / number as f64, flow))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{SineCosine, WindowScaler, sine_cosine};
+    use crate::evaluate::mse;
+    use crate::kernels::cpu::seq2seq::{Loss, TrainStep, Windows};
+    use crate::train::fit::settings;
+    use crate::train::{Schedule, fit_with};
+
+    fn scaled() -> (Dataset, Dataset) {
+        let data = sine_cosine(SineCosine { series: 230, ..Default::default() }).unwrap();
+        let (train, validation) = data.split(0.15).unwrap();
+        let scale = |data: &Dataset| WindowScaler::fit_transform(data).1;
+        (scale(&train), scale(&validation))
+    }
+
+    fn all_settings() -> Hyperparameters {
+        Hyperparameters {
+            epochs: 4,
+            schedule: Schedule::Cosine { warmup_fraction: 0.2 },
+            clip_norm: Some(0.85),
+            patience: Some(3),
+            ..Default::default()
+        }
+    }
+
+    /// A queue on the CPU.
+    struct Queued<'a> {
+        step: TrainStep,
+        train: &'a Dataset,
+        order: Vec<usize>,
+        losses: Vec<f64>,
+    }
+
+    impl Queue for Queued<'_> {
+        fn set_order(&mut self, order: &[usize]) -> Result<()> {
+            self.order = order.to_vec();
+            Ok(())
+        }
+
+        fn add(&mut self, batch: Range<usize>, learning_rate: f32) -> Result<()> {
+            self.step.settings.learning_rate = learning_rate;
+            let windows = Windows { past: self.train.past(), future: self.train.future() };
+            self.losses.push(self.step.train(windows, &self.order[batch]));
+            Ok(())
+        }
+
+        fn losses(&mut self) -> Result<Vec<f64>> {
+            Ok(std::mem::take(&mut self.losses))
+        }
+
+        fn weights(&self) -> Result<Vec<f32>> {
+            Ok(self.step.weights().to_vec())
+        }
+    }
+
+    #[test]
+    fn a_training_in_a_queue_follows_the_one_without() {
+        let (train, validation) = scaled();
+        for hyperparameters in [Hyperparameters { epochs: 4, ..Default::default() }, all_settings()]
+        {
+            let mut fused = Seq2Seq::stacked(2, &hyperparameters).unwrap();
+            let mut queued = fused.clone();
+            let expected = fit_with(&mut fused, &train, &validation, &hyperparameters, |_, _| {});
+            let expected = expected.unwrap();
+            let (mut steps, mut epochs) = (0, 0);
+            let mut after_step = |step: &Step| {
+                steps += 1;
+                assert_eq!((step.epoch - 1) * step.steps + step.number, steps);
+                ControlFlow::Continue(())
+            };
+            let mut after_epoch = |number, _: &Epoch| {
+                epochs += 1;
+                assert_eq!(number, epochs);
+            };
+            let watch = Watch { after_step: &mut after_step, after_epoch: &mut after_epoch };
+            let step = TrainStep::new(
+                queued.network_shape(),
+                flat_weights(&queued),
+                train.past_steps(),
+                train.future_steps(),
+                Loss::HalfSum,
+                settings(&hyperparameters),
+                Level::best(),
+            );
+            let mut queue = Queued { step, train: &train, order: Vec::new(), losses: Vec::new() };
+            let found =
+                run(&mut queue, &mut queued, &train, &validation, &hyperparameters, watch).unwrap();
+            assert_eq!((steps, epochs), (8, 4));
+            assert_eq!(found.epochs().len(), expected.epochs().len());
+            for (found, expected) in found.epochs().iter().zip(expected.epochs()) {
+                let near = |found: f64, expected: f64| {
+                    assert!((found - expected).abs() < 1e-3 * expected, "{found} {expected}");
+                };
+                near(found.loss, expected.loss);
+                near(found.train_mse_all, expected.train_mse_all);
+                near(found.validation_mse, expected.validation_mse);
+            }
+            let end = |model: &Seq2Seq| mse(&model.predict(&validation).unwrap(), &validation);
+            let (found, expected) = (end(&queued).unwrap(), end(&fused).unwrap());
+            assert!((found - expected).abs() < 1e-3 * expected, "{found} {expected}");
+        }
+    }
 }

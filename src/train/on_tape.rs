@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use super::course::Course;
-use super::fit::{Step, check_prediction, penalty};
-use super::{Adam, End, Epoch, History, Hyperparameters, Optimizer, RmsProp, Sgd, clip_gradients};
+use super::fit::check_prediction;
+use super::{Adam, Epoch, History, Hyperparameters, Optimizer, RmsProp, Sgd, clip_gradients};
 use crate::Sequence;
 use crate::data::Dataset;
 use crate::error::{Error, Result, check_size};
@@ -62,8 +62,8 @@ pub fn fit_on_tape<M: Parameters<f32, D>, D: Device<f32>>(
 ) -> Result<History> {
     let device = device_of(model)?;
     let mut network = Closure { model, forward };
-    let task = Task { truth: Dataset::future_tensor, loss: mean_of_squares, penalty: false };
-    quietly(&mut network, &device, &task, train, validation, hyperparameters)
+    let task = Task { truth: Dataset::future_tensor, loss: mean_of_squares };
+    run(&mut network, &device, &task, train, validation, hyperparameters)
 }
 
 /// As [`fit_on_tape`], for a network that predicts the next F steps **at every step** of the past:
@@ -81,8 +81,8 @@ pub fn fit_at_every_step<M: Parameters<f32, D>, D: Device<f32>>(
 ) -> Result<History> {
     let device = device_of(model)?;
     let mut network = Closure { model, forward };
-    let task = Task { truth: next_steps, loss: mean_of_squares, penalty: false };
-    quietly(&mut network, &device, &task, train, validation, hyperparameters)
+    let task = Task { truth: next_steps, loss: mean_of_squares };
+    run(&mut network, &device, &task, train, validation, hyperparameters)
 }
 
 /// What a network that [`fit_on_tape`] or [`fit_at_every_step`] has trained predicts for every
@@ -107,12 +107,12 @@ fn device_of<D: Device<f32>>(model: &impl Parameters<f32, D>) -> Result<D> {
 }
 
 /// The model and its forward pass, so that the loop below is compiled here and not in every cell.
-pub(super) struct Closure<'a, M, F> {
-    pub(super) model: &'a mut M,
-    pub(super) forward: F,
+struct Closure<'a, M, F> {
+    model: &'a mut M,
+    forward: F,
 }
 
-pub(super) trait Network<D: Device<f32>> {
+trait Network<D: Device<f32>> {
     fn forward(&self, past: Traced<D>) -> Result<Traced<D>>;
     fn update(
         &mut self,
@@ -160,7 +160,7 @@ where
 }
 
 /// The optimiser that the hyperparameters name.
-pub(super) enum Descent<D: Device<f32>> {
+enum Descent<D: Device<f32>> {
     Adam(Adam<f32, D>),
     RmsProp(RmsProp),
     Sgd(Sgd<f32, D>),
@@ -190,13 +190,11 @@ impl<D: Device<f32>> Descent<D> {
 }
 
 /// What a prediction is compared with, and how.
-pub(super) struct Task<D: Device<f32>> {
+struct Task<D: Device<f32>> {
     /// The truth of some series, of the shape of their prediction.
-    pub(super) truth: fn(&Dataset, &D) -> Sequence<f32, D>,
+    truth: fn(&Dataset, &D) -> Sequence<f32, D>,
     /// How far a prediction is from the truth.
-    pub(super) loss: Loss<D>,
-    /// Whether the penalty on the weights is part of the loss that is reported.
-    pub(super) penalty: bool,
+    loss: Loss<D>,
 }
 
 type Scalar<D> = Tensor<(), f32, D, OwnedTape<f32, D>>;
@@ -229,15 +227,9 @@ fn mean_of_squares<D: Device<f32>>(
     Ok((prediction - truth).square().mean())
 }
 
-/// Who is told of each step, and of each epoch; the first may end the training.
-pub(super) struct Watch<'a> {
-    pub(super) after_step: &'a mut dyn FnMut(&Step) -> ControlFlow<End>,
-    pub(super) after_epoch: &'a mut dyn FnMut(usize, &Epoch),
-}
-
-/// Trains on `dev`, and tells nobody.
+/// Trains on `dev`.
 #[inline(never)]
-fn quietly<D: Device<f32>>(
+fn run<D: Device<f32>>(
     network: &mut dyn Network<D>,
     dev: &D,
     task: &Task<D>,
@@ -246,22 +238,6 @@ fn quietly<D: Device<f32>>(
     hyperparameters: &Hyperparameters,
 ) -> Result<History> {
     hyperparameters.check()?;
-    let watch =
-        Watch { after_step: &mut |_| ControlFlow::Continue(()), after_epoch: &mut |_, _| {} };
-    run(network, dev, task, train, validation, hyperparameters, watch)
-}
-
-/// Trains what has been checked, on `dev`.
-#[inline(never)]
-pub(super) fn run<D: Device<f32>>(
-    network: &mut dyn Network<D>,
-    dev: &D,
-    task: &Task<D>,
-    train: &Dataset,
-    validation: &Dataset,
-    hyperparameters: &Hyperparameters,
-    watch: Watch<'_>,
-) -> Result<History> {
     for (what, expected, found) in [
         ("the past steps of the validation part", train.past_steps(), validation.past_steps()),
         (
@@ -289,33 +265,24 @@ pub(super) fn run<D: Device<f32>>(
             let past: Sequence<f32, D> = batch.past_tensor(dev);
             let prediction = network.forward(past.leaky_traced())?;
             let loss = (task.loss)(prediction, (task.truth)(batch, dev))?;
-            let value = f64::from(loss.as_vec()[0]);
-            total += value;
+            total += f64::from(loss.as_vec()[0]);
             descent.set_learning_rate(hyperparameters.schedule.rate(learning_rate, step, steps));
             network.update(&mut descent, loss.backward(), hyperparameters.clip_norm)?;
             step += 1;
             trained += 1;
-            let step = Step { epoch, number: trained, steps: batches, loss: value };
-            flow = match (watch.after_step)(&step) {
-                ControlFlow::Continue(()) => course.in_time(),
-                ended => ended,
-            };
+            flow = course.in_time();
             if flow.is_break() {
                 break;
             }
         }
         let of = |data| predict(&|past| network.forward(past), dev, data);
         let parts = [(&measured, of(&measured)?), (validation, of(validation)?)];
-        let mut loss = total / trained as f64;
-        if task.penalty {
-            loss += penalty(&network.weights(), hyperparameters);
-        }
+        let loss = total / trained as f64;
         let result = Epoch::measure(epoch, loss, parts, start, hyperparameters);
         if result.is_err() {
             network.set_weights(&before);
         }
         let result = result?;
-        (watch.after_epoch)(epoch, &result);
         course.take(result, flow, || network.weights());
     }
     let (history, best) = course.finish();

@@ -12,7 +12,7 @@ use std::ptr::from_mut;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The kernel's text, without the sizes.
-pub(super) const SOURCE: &str = include_str!("train_step.cu");
+pub(super) const SOURCE: &str = concat!(include_str!("formulas.cu"), include_str!("train_step.cu"));
 const NAME: &str = "train_step";
 
 /// The pointers that the kernel gets: `Buffers` in `train_step.cu`.
@@ -53,6 +53,27 @@ pub(super) fn limits(device: &CudaDevice) -> Result<Limits> {
     })
 }
 
+/// Compiles a source for a GPU, and loads it there for good; its context is then that of this thread.
+pub(super) fn load(device: &CudaDevice, source: &str) -> Result<sys::CUmodule> {
+    let major = attribute(device, Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+    let minor = attribute(device, Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+    // cudarc wants it to live for ever; there are as many of them as kernels.
+    let architecture = Box::leak(format!("compute_{major}{minor}").into_boxed_str());
+    let options = CompileOptions { arch: Some(architecture), ..CompileOptions::default() };
+    let compiled = compile_ptx_with_opts(source, options);
+    let text = compiled.map_err(|error| match error {
+        CompileError::CompileError { log, .. } => {
+            Error(format!("the kernel was not compiled: {}", log.to_string_lossy()))
+        }
+        other => Error(format!("{other:?}")),
+    })?;
+    let image = CString::new(text.to_src()).map_err(|error| Error(error.to_string()))?;
+    device.bind_to_thread()?;
+    // SAFETY: the image is a text that ends with a zero, and outlives the call.
+    #[allow(unsafe_code, reason = "cudarc's own loader hides the module's handle")]
+    Ok(unsafe { result::module::load_data(image.as_ptr().cast())? })
+}
+
 fn attribute(device: &CudaDevice, which: Attribute) -> Result<usize> {
     Ok(usize::try_from(device.attribute(which)?).unwrap_or(0))
 }
@@ -72,27 +93,13 @@ impl Kernel {
     }
 
     fn compile(device: &Arc<CudaDevice>, plan: &Plan, defines: &str) -> Result<Kernel> {
-        let major = attribute(device, Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
-        let minor = attribute(device, Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
-        // cudarc wants it to live for ever; there are as many of them as kernels.
-        let architecture = Box::leak(format!("compute_{major}{minor}").into_boxed_str());
-        let options = CompileOptions { arch: Some(architecture), ..CompileOptions::default() };
-        let compiled = compile_ptx_with_opts(format!("{defines}{SOURCE}"), options);
-        let text = compiled.map_err(|error| match error {
-            CompileError::CompileError { log, .. } => {
-                Error(format!("the kernel was not compiled: {}", log.to_string_lossy()))
-            }
-            other => Error(format!("{other:?}")),
-        })?;
-        let image = CString::new(text.to_src()).map_err(|error| Error(error.to_string()))?;
+        let module = load(device, &format!("{defines}{SOURCE}"))?;
         let name = CString::new(NAME).map_err(|error| Error(error.to_string()))?;
         let (threads, shared_bytes) = (plan.sharing().threads, plan.shared_bytes());
-        device.bind_to_thread()?;
-        // SAFETY: the image is a text that ends with a zero, and outlives the call; the module is never
-        // unloaded, so the function stays valid for the occupancy and for every launch.
+        // SAFETY: the module is never unloaded, so the function stays valid for the occupancy and for every
+        // launch.
         #[allow(unsafe_code, reason = "cudarc's own loader hides the function's handle")]
         let (function, blocks) = unsafe {
-            let module = result::module::load_data(image.as_ptr().cast())?;
             let function = result::module::get_function(module, name)?;
             sys::cuFuncSetAttribute(
                 function,

@@ -1,6 +1,11 @@
-//! The fused training step of the encoder-decoder on NVIDIA GPUs: one kernel launch a step.
+//! The training step of the encoder-decoder on NVIDIA GPUs: one launch a step.
 //!
 //! # The idea in five minutes
+//!
+//! Networks that fit into the registers of one multiprocessor have one kernel; for all others, hundreds of
+//! operations are recorded once as a graph, which is launched as one.
+//!
+//! ## One kernel
 //!
 //! A step of a small network is a chain: 2·(P + F) recurrent steps, each of which waits for the one before.
 //! A launch for each operation costs more than what it computes, and so does reading the weights anew at
@@ -27,25 +32,36 @@
 //! end of the kernel is the next such barrier. (Clipping by length takes one more.) The same GPU gives the
 //! same result twice, bit for bit.
 //!
-//! | file | its one idea |
-//! |---|---|
-//! | `plan.rs` | who computes what: the sizes that the kernel is compiled with, and where each weight lies |
-//! | `train_step.cu` | the kernel |
-//! | `arguments.rs` | what it is told at each step |
-//! | `kernel.rs` | compiled by NVRTC at the first use of some sizes, kept as long as the process, launched |
-//! | `step.rs` | the trainer: its buffers, and a queue of steps |
-//!
 //! The weights lie three times on the GPU: as matrices with padded rows, and packed as the threads load
 //! them, forward and backward, since the backward pass multiplies by columns.
 //!
-//! # What fits
+//! What fits are the weights of one side (encoder or decoder) in the registers of one multiprocessor: one
+//! layer of 120 units, two of 64, three of 48, four of 36.
 //!
-//! The weights of one side (encoder or decoder) are in the registers of one multiprocessor: one layer of
-//! 120 units, two of 64, three of 48, four of 36. What does not fit is left to others.
+//! ## A graph
+//!
+//! A large network is products of matrices, and cuBLAS has the best: of the input with its weights for all
+//! steps at once, of the states step by step, and of the weights' gradients again for all steps. Between
+//! two of them lies one small kernel with all gates. The list of these operations is data, so that the
+//! tests can run it on the CPU. The first batch of some size runs it as it is, the second one is recorded,
+//! and from then on the record is launched. cuBLAS adds up in full f32, without TF32.
+//!
+//! | file | its one idea |
+//! |---|---|
+//! | `step.rs` | the trainer: windows and losses on the GPU, and a queue of steps |
+//! | `arguments.rs` | what a step is told |
+//! | `formulas.cu` | gates and optimiser, what all kernels have in common |
+//! | `fused.rs` | one kernel: its buffers |
+//! | `plan.rs` | who computes what: the sizes that the kernel is compiled with, and where each weight lies |
+//! | `train_step.cu` | the kernel |
+//! | `kernel.rs` | compiled by NVRTC at the first use of some sizes, kept as long as the process, launched |
+//! | `graph.rs` | a graph: recorded, and launched |
+//! | `operations.rs` | what it consists of, and where each matrix lies |
+//! | `operations.cu` | the small kernels |
 //!
 //! # Not run yet
 //!
-//! Nobody has run this on a GPU. `tests/cuda_kernel.rs` runs every thread on the CPU, and nvcc 13.0 says
+//! Nobody has run this on a GPU. `tests/cuda/` runs every thread on the CPU, and nvcc 13.0 says
 //! (`-arch=sm_90 -Xptxas -v`; batch, steps, features, hidden sizes): no spills for e1 (100, 10+10, 2,
 //! 2×12; 144 registers of 256 threads), keras (512, 15+15, 1, 2×35), e2 (50, 15+15, 1, 2×35) and btc (100,
 //! 40+40, 2, 2×64; 166 registers of 384 threads). It takes about 3 seconds for each on the machine that
@@ -67,16 +83,21 @@
 //! Between launches that wait in a queue come 2 to 4 µs more.
 
 mod arguments;
+mod fused;
+mod graph;
 mod kernel;
+mod operations;
 mod plan;
 mod step;
 
 use crate::DecoderInput;
 use crate::optimizer::{BETA_1, BETA_2, EPSILON, Optimizer, Settings};
 use crate::seq2seq::NetworkShape;
+use cudarc::cublas::result::CublasError;
 use cudarc::driver::DriverError;
 use std::fmt;
 
+pub use graph::SOURCE as OPERATIONS;
 pub use plan::Limits;
 pub use step::TrainStep;
 
@@ -87,7 +108,7 @@ pub struct Error(String);
 /// [`std::result::Result`] with this module's [`Error`](enum@Error).
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The text that NVIDIA's compiler gets for a network, the steps of past and future, and batches of so
+/// The text that NVIDIA's compiler gets for the one kernel of a network, the steps of past and future, and batches of so
 /// many series, on a GPU with these limits; none if it does not fit. For those who want to look at what
 /// becomes of it.
 pub fn source(
@@ -107,6 +128,12 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl From<CublasError> for Error {
+    fn from(error: CublasError) -> Self {
+        Error(format!("{error:?}"))
+    }
+}
 
 impl From<DriverError> for Error {
     fn from(error: DriverError) -> Self {

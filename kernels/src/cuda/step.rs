@@ -1,12 +1,11 @@
-//! The trainer: its buffers on the GPU, and a launch for each step.
+//! The trainer: windows and losses on the GPU, and a launch for each step.
 
-use super::arguments::{Arguments, parts};
-use super::kernel::{Buffers, Kernel, limits};
-use super::plan::Plan;
-use super::{Error, Result};
-use crate::optimizer::Settings;
-use crate::seq2seq::{Loss, NetworkShape, Windows};
-use cudarc::driver::{CudaDevice, CudaSlice, DevicePtr};
+use super::arguments::Arguments;
+use super::fused::Fused;
+use super::graph::Graph;
+use super::{Error, NetworkShape, Result, Settings};
+use crate::seq2seq::{Loss, Windows};
+use cudarc::driver::{CudaDevice, CudaSlice};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -18,74 +17,48 @@ use std::sync::Arc;
 /// [`losses`](TrainStep::losses) waits for what was queued.
 pub struct TrainStep {
     device: Arc<CudaDevice>,
-    kernel: Arc<Kernel>,
-    plan: Plan,
-    /// Of the grid.
-    blocks: usize,
-    /// Where the flat weights lie among the padded ones.
-    places: Vec<usize>,
+    engine: Engine,
+    data: Data,
     future_values: usize,
     windows: usize,
+    /// Series of the largest batch.
+    most: usize,
     steps: i32,
     loss: Loss,
     /// Optimiser, learning rate, weight decay and clipping: free to change between steps.
     pub settings: Settings,
     /// Steps since the last call of `losses`.
     queued: usize,
-    on_gpu: OnGpu,
 }
 
-/// `Buffers` of `train_step.cu`.
-struct OnGpu {
-    past: CudaSlice<f32>,
-    future: CudaSlice<f32>,
-    order: CudaSlice<i32>,
-    weights: CudaSlice<f32>,
-    momentum: CudaSlice<f32>,
-    square: CudaSlice<f32>,
-    gradient: CudaSlice<f32>,
-    packed: CudaSlice<f32>,
-    forward_place: CudaSlice<i32>,
-    backward_place: CudaSlice<i32>,
-    partial: CudaSlice<f32>,
-    squares: CudaSlice<f32>,
-    lengths: CudaSlice<f64>,
-    scratch: CudaSlice<f32>,
-    losses: CudaSlice<f32>,
-    barrier: CudaSlice<u32>,
+/// What computes a step.
+enum Engine {
+    /// One kernel, where the network is small enough.
+    Fused(Box<Fused>),
+    /// Matrix products, and small kernels between them.
+    Graph(Box<Graph>),
 }
 
-impl OnGpu {
-    fn pointers(&self) -> Buffers {
-        Buffers([
-            *self.past.device_ptr(),
-            *self.future.device_ptr(),
-            *self.order.device_ptr(),
-            *self.weights.device_ptr(),
-            *self.momentum.device_ptr(),
-            *self.square.device_ptr(),
-            *self.gradient.device_ptr(),
-            *self.packed.device_ptr(),
-            *self.forward_place.device_ptr(),
-            *self.backward_place.device_ptr(),
-            *self.partial.device_ptr(),
-            *self.squares.device_ptr(),
-            *self.lengths.device_ptr(),
-            *self.scratch.device_ptr(),
-            *self.losses.device_ptr(),
-            *self.barrier.device_ptr(),
-        ])
-    }
+/// What either of them reads, and where the losses go.
+pub(super) struct Data {
+    /// (N, P, D)
+    pub(super) past: CudaSlice<f32>,
+    /// (N, F, O)
+    pub(super) future: CudaSlice<f32>,
+    /// (N): indices of windows.
+    pub(super) order: CudaSlice<i32>,
+    /// (N)
+    pub(super) losses: CudaSlice<f32>,
 }
 
 impl TrainStep {
     /// A trainer on GPU number `gpu`, for batches of up to `batch` of these windows, that starts from the
-    /// given flat weights; none if the network does not fit.
+    /// given flat weights.
     ///
-    /// The first of its sizes in a process compiles the kernel.
+    /// The first of its sizes in a process compiles the kernels.
     ///
     /// # Errors
-    /// [`Error`] with what the driver or the compiler says.
+    /// [`Error`] with what the driver, the compiler or cuBLAS says.
     #[allow(clippy::too_many_arguments, reason = "those of the CPU's, and which GPU")]
     pub fn new(
         gpu: usize,
@@ -96,12 +69,11 @@ impl TrainStep {
         batch: usize,
         loss: Loss,
         settings: Settings,
-    ) -> Result<Option<TrainStep>> {
+    ) -> Result<TrainStep> {
         let sizes = [past_steps, future_steps, batch, shape.hidden.len()];
         if sizes.contains(&0) || weights.len() != shape.num_weights() {
-            return Err(Error(
-                "a size is 0, or the weights are not those of the network".to_owned(),
-            ));
+            let reason = "a size is 0, or the weights are not those of the network";
+            return Err(Error(reason.to_owned()));
         }
         let (past_values, future_values) =
             (past_steps * shape.features, future_steps * shape.outputs);
@@ -111,54 +83,32 @@ impl TrainStep {
             return Err(Error("the windows are not of these sizes".to_owned()));
         }
         let device = CudaDevice::new(gpu)?;
-        let batch = batch.min(count);
-        let Some(plan) = Plan::new(shape, past_steps, future_steps, batch, limits(&device)?) else {
-            return Ok(None);
-        };
-        let kernel = Kernel::of(&device, &plan)?;
-        let blocks = batch.div_ceil(plan.sharing().series).min(kernel.most_blocks);
-        let (packing, places, elements) = (plan.packing(), plan.places(), plan.elements());
-        let (mut padded, mut packed) = (vec![0.0; elements], vec![0.0; packing.len]);
-        for (&place, &weight) in places.iter().zip(weights) {
-            padded[place] = weight;
-            for copies in [&packing.forward, &packing.backward] {
-                if let Ok(place) = usize::try_from(copies[place]) {
-                    packed[place] = weight;
-                }
+        let (batch, steps) = (batch.min(count), [past_steps, future_steps]);
+        let engine = match Fused::new(&device, shape, weights, steps, batch)? {
+            Some(fused) => Engine::Fused(Box::new(fused)),
+            None => {
+                let graph = Graph::new(&device, shape, weights, steps, batch)?;
+                Engine::Graph(Box::new(graph))
             }
-        }
-        let on_gpu = OnGpu {
+        };
+        let data = Data {
             past: device.htod_sync_copy(windows.past)?,
             future: device.htod_sync_copy(windows.future)?,
             order: device.alloc_zeros(count)?,
-            weights: device.htod_sync_copy(&padded)?,
-            momentum: device.alloc_zeros(elements)?,
-            square: device.alloc_zeros(elements)?,
-            gradient: device.alloc_zeros(elements)?,
-            packed: device.htod_sync_copy(&packed)?,
-            forward_place: device.htod_sync_copy(&packing.forward)?,
-            backward_place: device.htod_sync_copy(&packing.backward)?,
-            partial: device.alloc_zeros(blocks * elements)?,
-            squares: device.alloc_zeros(blocks)?,
-            lengths: device.alloc_zeros(blocks)?,
-            scratch: device.alloc_zeros((blocks * plan.kept()).max(1))?,
             losses: device.alloc_zeros(count)?,
-            barrier: device.alloc_zeros(2)?,
         };
-        Ok(Some(TrainStep {
+        Ok(TrainStep {
             device,
-            kernel,
-            plan,
-            blocks,
-            places,
+            engine,
+            data,
             future_values,
             windows: count,
+            most: batch,
             steps: 0,
             loss,
             settings,
             queued: 0,
-            on_gpu,
-        }))
+        })
     }
 
     /// The order in which the windows come from here on, after the steps that are queued. As many
@@ -173,35 +123,39 @@ impl TrainStep {
         let order = order.iter().map(|&index| i32::try_from(index));
         let order = order.collect::<Result<Vec<_>, _>>();
         let order = order.map_err(|_| Error("there are too many windows".to_owned()))?;
-        Ok(self.device.htod_sync_copy_into(&order, &mut self.on_gpu.order)?)
+        Ok(self.device.htod_sync_copy_into(&order, &mut self.data.order)?)
     }
 
     /// Starts a step on a part of the order.
     ///
     /// # Errors
-    /// [`Error`] when there is no such part, when more steps were queued than there are windows, and with
-    /// what the driver says.
+    /// [`Error`] when there is no such part or it is larger than the largest batch, when more steps were
+    /// queued than there are windows, and with what the driver says.
     pub fn queue(&mut self, batch: Range<usize>) -> Result<()> {
-        let count = batch.len();
-        if count == 0 || batch.end > self.windows || self.queued >= self.windows {
-            return Err(Error(format!("{batch:?} is not a batch of {} windows", self.windows)));
+        let (count, most, windows) = (batch.len(), self.most, self.windows);
+        if count == 0 || count > most || batch.end > windows || self.queued >= windows {
+            let reason = format!("{batch:?} is not a batch of up to {most} of {windows} windows");
+            return Err(Error(reason));
         }
-        let blocks = count.div_ceil(self.plan.sharing().series).min(self.blocks);
-        let threads = self.plan.sharing().threads;
         self.steps = self.steps.saturating_add(1);
         let mut arguments = Arguments::new(self.settings, self.steps);
         let number = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
         arguments.first = number(batch.start);
         arguments.count = number(count);
         arguments.loss = number(self.queued);
-        arguments.parts = number(parts(self.plan.elements(), threads, self.blocks, blocks));
         arguments.factor = self.loss.factor(count, self.future_values) as f32;
-        // SAFETY: the buffers were made for this plan and so many blocks, `losses` has room for as many
-        // steps as there are windows; they are freed on the same stream. `set_order` lets no index in that
-        // is not of a window, and before it all are 0.
-        #[allow(unsafe_code, reason = "a launch")]
+        // SAFETY: the windows are of the sizes that the engine was made for, `losses` has room for as many
+        // steps as there are windows. `set_order` lets no index in that is not of a window, and before it
+        // all are 0.
+        #[allow(unsafe_code, reason = "launches")]
         unsafe {
-            self.kernel.launch(self.blocks, self.on_gpu.pointers(), arguments)?;
+            match &mut self.engine {
+                Engine::Fused(fused) => fused.launch(&self.data, count, arguments)?,
+                Engine::Graph(graph) => {
+                    let clip = self.settings.clip_norm.is_some();
+                    graph.launch(&self.data, count, clip, arguments)?;
+                }
+            }
         }
         self.queued += 1;
         Ok(())
@@ -213,7 +167,7 @@ impl TrainStep {
     /// [`Error`] with what the driver says, of any of the steps.
     pub fn losses(&mut self) -> Result<Vec<f64>> {
         let queued = std::mem::take(&mut self.queued);
-        let losses = self.device.dtoh_sync_copy(&self.on_gpu.losses)?;
+        let losses = self.device.dtoh_sync_copy(&self.data.losses)?;
         Ok(losses[..queued].iter().map(|&loss| f64::from(loss)).collect())
     }
 
@@ -222,7 +176,10 @@ impl TrainStep {
     /// # Errors
     /// [`Error`] with what the driver says.
     pub fn weights(&self) -> Result<Vec<f32>> {
-        self.flat(&self.on_gpu.weights)
+        match &self.engine {
+            Engine::Fused(fused) => fused.weights(),
+            Engine::Graph(graph) => graph.weights(),
+        }
     }
 
     /// The gradient of the last batch, without L2, in the order of the weights.
@@ -230,11 +187,9 @@ impl TrainStep {
     /// # Errors
     /// [`Error`] with what the driver says.
     pub fn gradient(&self) -> Result<Vec<f32>> {
-        self.flat(&self.on_gpu.gradient)
-    }
-
-    fn flat(&self, padded: &CudaSlice<f32>) -> Result<Vec<f32>> {
-        let padded = self.device.dtoh_sync_copy(padded)?;
-        Ok(self.places.iter().map(|&place| padded[place]).collect())
+        match &self.engine {
+            Engine::Fused(fused) => fused.gradient(),
+            Engine::Graph(graph) => graph.gradient(),
+        }
     }
 }

@@ -5,7 +5,6 @@
  * run every thread on the CPU.
  */
 #ifdef __CUDACC__
-#define DEVICE static __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
 #define UNROLL_BY_4 _Pragma("unroll 4")
 /* Reads what other blocks have written, past the first-level cache. */
@@ -14,7 +13,6 @@
 #define DYNAMIC_SHARED(name)                                                                           \
     extern __shared__ float4 name##_of_block[];                                                        \
     float *name = (float *)name##_of_block
-#define DIVIDE(a, b) __fdividef(a, b)
 #define WAIT()
 /* Read anew where it is asked for: what is computed from it is not kept in registers from one part of the
  * step to the next. */
@@ -81,47 +79,6 @@ typedef struct {
     float *losses;               /* written */
     unsigned *barrier;           /* 2: blocks that have arrived, generation; zeros at first */
 } Buffers;
-
-/* What changes from step to step. */
-typedef struct {
-    int first;           /* of the batch, in `order` */
-    int count;           /* series of the batch */
-    int loss;            /* where the loss goes */
-    int parts;           /* threads that add up the gradient of a float4 of weights: a power of two */
-    int optimizer;       /* 0 Adam, 1 RMSProp, 2 SGD */
-    float factor;        /* the loss as a multiple of the squared errors */
-    float rate;
-    float weight_decay;
-    float root;          /* 1 / sqrt(1 - beta_2^t) */
-    float keep_momentum; /* beta_1, or mu */
-    float add_momentum;  /* 1 - beta_1 */
-    float keep_square;   /* beta_2, or rho */
-    float add_square;    /* 1 - beta_2, or 1 - rho */
-    float epsilon;
-    double clip_norm;    /* 0 for none */
-} Step;
-
-DEVICE float sigmoid(float x)
-{
-    return DIVIDE(1.0f, 1.0f + expf(-x));
-}
-
-/* The rational function of `activation.rs`. */
-DEVICE float tanh_of(float x)
-{
-    x = x != x ? x : fminf(fmaxf(x, -8.017734f), 8.017734f);
-    float x2 = x * x;
-    float p = 1.3945536e-8f, q = 8.015777e-7f;
-    p = fmaf(p, x2, 2.1027336e-5f);
-    p = fmaf(p, x2, 3.5207567e-3f);
-    p = fmaf(p, x2, 1.3402161e-1f);
-    p = fmaf(p, x2, 1.0f);
-    q = fmaf(q, x2, 3.3269514e-4f);
-    q = fmaf(q, x2, 2.5972545e-2f);
-    q = fmaf(q, x2, 4.6735483e-1f);
-    q = fmaf(q, x2, 1.0f);
-    return x * DIVIDE(p, q);
-}
 
 DEVICE void zero(float *values, int count)
 {
@@ -736,23 +693,6 @@ DEVICE double sum_over_threads(double value, float *shared)
         total += values[i];
     __syncthreads();
     return total;
-}
-
-/* A new weight, by the formulas of `optimizer.rs`. */
-DEVICE float update(Step step, float *m, float *v, float w, float g)
-{
-    g = fmaf(step.weight_decay, w, g);
-    if (step.optimizer == 0) {
-        *m = fmaf(step.add_momentum, g, *m * step.keep_momentum);
-        *v = fmaf(step.add_square, g * g, *v * step.keep_square);
-        return w - step.rate * (*m / fmaf(sqrtf(*v), step.root, step.epsilon));
-    }
-    if (step.optimizer == 1) {
-        *v = fmaf(step.add_square, g * g, *v * step.keep_square);
-        g /= sqrtf(*v) + step.epsilon;
-    }
-    *m = fmaf(step.keep_momentum, *m, g);
-    return w - step.rate * *m;
 }
 
 /* New weights from the summed gradient of a float4 of them, and their copies for the threads. */

@@ -10,7 +10,7 @@ pub(crate) fn run(project: &Project) -> Result<()> {
     setup::ensure(project, Variant::Polars)?;
     // One build for everything, the launcher's own: a second profile would compile the kernel's
     // rust-analyzer again, which takes longer than all tests together.
-    cargo_test(project, &["--release", "--features", "lab"])?;
+    cargo_test(project, &["--workspace", "--release", "--features", "lab"])?;
     // But for what needs polars, which is compiled without optimisation: with it, it takes longer than
     // all tests together.
     cargo_test(project, &["--features", "polars", "--lib", "--test", "bitcoin"])

@@ -18,6 +18,7 @@
     F(cuDeviceGetAttribute) F(cuDeviceGetCount) F(cuDevicePrimaryCtxRelease_v2)                        \
     F(cuDevicePrimaryCtxRetain) F(cuDeviceTotalMem_v2) F(cuEventCreate) F(cuEventDestroy_v2)           \
     F(cuEventElapsedTime) F(cuEventRecord) F(cuExternalMemoryGetMappedBuffer) F(cuFuncSetAttribute)    \
+    F(cuGraphDestroy) F(cuGraphExecDestroy) F(cuGraphInstantiateWithFlags) F(cuGraphLaunch)            \
     F(cuImportExternalMemory) F(cuInit) F(cuLaunchCooperativeKernel) F(cuLaunchKernel)                 \
     F(cuMemAllocAsync) F(cuMemAlloc_v2) F(cuMemFreeAsync) F(cuMemFree_v2) F(cuMemGetInfo_v2)           \
     F(cuMemcpyDtoDAsync_v2) F(cuMemcpyDtoD_v2) F(cuMemcpyDtoHAsync_v2) F(cuMemcpyDtoH_v2)              \
@@ -26,16 +27,17 @@
     F(cuOccupancyAvailableDynamicSMemPerBlock) F(cuOccupancyMaxActiveBlocksPerMultiprocessor)          \
     F(cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags) F(cuOccupancyMaxActiveClusters)            \
     F(cuOccupancyMaxPotentialBlockSize) F(cuOccupancyMaxPotentialBlockSizeWithFlags)                   \
-    F(cuOccupancyMaxPotentialClusterSize) F(cuProfilerStart) F(cuProfilerStop) F(cuStreamCreate)       \
-    F(cuStreamDestroy_v2) F(cuStreamSynchronize) F(cuStreamWaitEvent)
+    F(cuOccupancyMaxPotentialClusterSize) F(cuProfilerStart) F(cuProfilerStop)                         \
+    F(cuStreamBeginCapture_v2) F(cuStreamCreate) F(cuStreamDestroy_v2) F(cuStreamEndCapture)           \
+    F(cuStreamSynchronize) F(cuStreamWaitEvent)
 
 /* What an error is called; asked for without a driver, too. */
 #define DRIVER_TEXTS(F) F(cuGetErrorName) F(cuGetErrorString)
 
 #define CUBLAS(F)                                                                                      \
-    F(cublasCreate_v2) F(cublasDestroy_v2) F(cublasSetStream_v2) F(cublasSgemv_v2) F(cublasDgemv_v2)   \
-    F(cublasSgemm_v2) F(cublasDgemm_v2) F(cublasGemmEx) F(cublasSgemmStridedBatched)                   \
-    F(cublasDgemmStridedBatched) F(cublasGemmStridedBatchedEx)
+    F(cublasCreate_v2) F(cublasDestroy_v2) F(cublasSetStream_v2) F(cublasSetWorkspace_v2)              \
+    F(cublasSgemv_v2) F(cublasDgemv_v2) F(cublasSgemm_v2) F(cublasDgemm_v2) F(cublasGemmEx)            \
+    F(cublasSgemmStridedBatched) F(cublasDgemmStridedBatched) F(cublasGemmStridedBatchedEx)
 
 #define NVRTC(F)                                                                                       \
     F(nvrtcCreateProgram) F(nvrtcCompileProgram) F(nvrtcDestroyProgram) F(nvrtcGetPTX)                 \

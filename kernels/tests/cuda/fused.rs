@@ -1,31 +1,14 @@
-//! The CUDA kernel of the training step, run on the CPU thread by thread, against the fused step of the
-//! CPU.
-//!
-//! The kernel's own text is compiled by the C compiler, together with `emulate.c`. This shows that sizes,
-//! indices, formulas and barriers are right. It does not show what only a GPU can: that nvcc compiles it,
-//! how fast it is, and the order in which memory is seen.
+//! The one kernel of small networks, thread by thread.
 
-#![cfg(target_os = "linux")]
-
-#[path = "../src/cuda/arguments.rs"]
-#[allow(dead_code, unreachable_pub, reason = "a part of the crate's module")]
-mod arguments;
-#[path = "../src/cuda/plan.rs"]
-#[allow(dead_code, unreachable_pub, reason = "a part of the crate's module")]
-mod plan;
-
-use arguments::{Arguments, parts};
-use plan::{Limits, Plan, Sharing};
-use seq2seq_kernels::DecoderInput::{self, RepeatLast, Zeros};
+use seq2seq_kernels::DecoderInput::{RepeatLast, Zeros};
 use seq2seq_kernels::level::Level;
-use seq2seq_kernels::optimizer::{BETA_1, BETA_2, EPSILON, Optimizer, Settings, clip_factor};
+use seq2seq_kernels::optimizer::{Optimizer, Settings};
 use seq2seq_kernels::seq2seq::{Loss, NetworkShape, TrainStep, Windows};
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-/// Series of the data set.
-const SERIES: usize = 23;
+use crate::arguments::{Arguments, parts};
+use crate::comparison::{SERIES, adam, bytes, compile, near, run, shape, updated, wave};
+use crate::plan::{Limits, Plan, Sharing};
 
 /// The sizes that a kernel is compiled with.
 struct Sizes {
@@ -49,10 +32,6 @@ struct Training {
     grid: usize,
 }
 
-fn wave(length: usize, shift: f32) -> Vec<f32> {
-    (0..length).map(|i| (i as f32 * 0.7 + (i / 97) as f32 + shift).sin()).collect()
-}
-
 impl Sizes {
     fn plan(&self) -> Plan {
         let (past, future) = (self.past_steps, self.future_steps);
@@ -68,43 +47,9 @@ impl Sizes {
 
     /// The kernel for these sizes as a program.
     fn compile(&self) -> PathBuf {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cuda_{}", self.name));
-        fs::create_dir_all(&folder).unwrap();
-        let (defines, program) = (folder.join("plan.h"), folder.join("emulate"));
-        fs::write(&defines, self.plan().defines()).unwrap();
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let kernel = root.join("src/cuda/train_step.cu");
-        let compile = |sanitizers: &str| {
-            let output = Command::new("cc")
-                .args(["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Wno-unknown-pragmas"])
-                .args([
-                    "-Wno-unused-parameter",
-                    "-Wno-clobbered",
-                    "-Wno-type-limits",
-                    "-fno-strict-aliasing",
-                ])
-                .args(["-ffp-contract=off", "-fno-sanitize-recover=all", sanitizers])
-                .arg(format!("-DKERNEL_SOURCE=\"{}\"", kernel.display()))
-                .args(["-include".as_ref(), defines.as_os_str()])
-                .arg(root.join("tests/emulate.c"))
-                .args(["-lm".as_ref(), "-o".as_ref(), program.as_os_str()])
-                .output();
-            let output = output.expect("a C compiler, which linking wants too");
-            (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
-        };
+        let plan = self.plan();
         // The sanitizers take three times as long: the largest go without, whose code is that of the others.
-        // A compiler may come without their libraries, too.
-        let (works, errors) = match self.plan().sharing().threads > 200 {
-            true => (false, String::new()),
-            false => compile("-fsanitize=address,undefined"),
-        };
-        if works {
-            assert!(!errors.contains("warning"), "{errors}");
-        } else {
-            let (works, plain) = compile("-DPLAIN");
-            assert!(works && !plain.contains("warning"), "{errors}{plain}");
-        }
-        program
+        compile(self.name, "train_step.cu", &plan.defines(), plan.sharing().threads <= 200)
     }
 
     /// Trains on the CPU and in the emulated kernel, and compares everything.
@@ -161,26 +106,7 @@ impl Sizes {
             input.extend(bytes(&arguments));
             first += count;
         }
-        let folder = program.parent().unwrap();
-        let (input_path, output_path) = (folder.join("input"), folder.join("output"));
-        fs::write(&input_path, &input).unwrap();
-        let run = |seed: &str| {
-            let output = Command::new(program)
-                .args([input_path.as_os_str(), output_path.as_os_str(), seed.as_ref()])
-                .env("ASAN_OPTIONS", "detect_leaks=0")
-                .output()
-                .unwrap();
-            let errors = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{}: {errors}", self.name);
-            fs::read(&output_path).unwrap()
-        };
-        let output = run("0");
-        assert!(output == run("1"), "{}: the order of the threads shows", self.name);
-
-        let output: Vec<f32> = output
-            .chunks_exact(4)
-            .map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()))
-            .collect();
+        let output = run(self.name, program, self.name, &input);
         let elements = plan.elements();
         let zeros = vec![0.0; elements];
         let mut before = [&padded[..], &zeros, &zeros];
@@ -217,74 +143,6 @@ impl Sizes {
             first += count;
         }
     }
-}
-
-/// Weights, m and v after step t, by the formulas of [`Optimizer`].
-fn updated(settings: Settings, t: i32, [w, m, v]: [&[f32]; 3], gradient: &[f32]) -> [Vec<f32>; 3] {
-    let norm = gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
-    let scale = settings.clip_norm.map_or(1.0, |most| clip_factor(norm, most));
-    let (rate, decay) = (f64::from(settings.learning_rate), f64::from(settings.weight_decay));
-    let epsilon = f64::from(EPSILON);
-    let mut after = [Vec::new(), Vec::new(), Vec::new()];
-    for i in 0..w.len() {
-        let [w, m, v, g] = [w[i], m[i], v[i], gradient[i]].map(f64::from);
-        let g = scale * g + decay * w;
-        let (w, m, v) = match settings.optimizer {
-            Optimizer::Adam => {
-                let (beta_1, beta_2) = (f64::from(BETA_1), f64::from(BETA_2));
-                let m = beta_1 * m + (1.0 - beta_1) * g;
-                let v = beta_2 * v + (1.0 - beta_2) * g * g;
-                let root = (v / (1.0 - beta_2.powi(t))).sqrt();
-                (w - rate / (1.0 - beta_1.powi(t)) * m / (root + epsilon), m, v)
-            }
-            Optimizer::RmsProp { decay, momentum } => {
-                let v = decay * v + (1.0 - decay) * g * g;
-                let m = momentum * m + g / (v.sqrt() + epsilon);
-                (w - rate * m, m, v)
-            }
-            Optimizer::Sgd { momentum } => {
-                let m = momentum * m + g;
-                (w - rate * m, m, v)
-            }
-        };
-        for (to, value) in after.iter_mut().zip([w, m, v]) {
-            to.push(value as f32);
-        }
-    }
-    after
-}
-
-/// As they lie in memory.
-fn bytes(arguments: &Arguments) -> Vec<u8> {
-    arguments.words().into_iter().flat_map(u32::to_le_bytes).collect()
-}
-
-/// The length of the difference, and every number, to so much of the expected one; near zero, to so much
-/// of what is usual.
-fn near(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
-    assert_eq!(found.len(), expected.len(), "{what}");
-    let length = |values: &mut dyn Iterator<Item = f32>| values.map(|x| x * x).sum::<f32>().sqrt();
-    let whole = length(&mut expected.iter().copied());
-    let usual = whole / (expected.len() as f32).sqrt();
-    let difference = length(&mut found.iter().zip(expected).map(|(f, e)| f - e));
-    assert!(difference <= tolerance * whole, "{what}: {difference} of {whole}");
-    for (i, (f, e)) in found.iter().zip(expected).enumerate() {
-        let allowed = tolerance * (e.abs() + usual);
-        assert!((f - e).abs() <= allowed, "{what}: number {i} is {f}, not {e}");
-    }
-}
-
-fn shape(
-    features: usize,
-    outputs: usize,
-    hidden: &[usize],
-    decoder_input: DecoderInput,
-) -> NetworkShape {
-    NetworkShape { features, outputs, hidden: hidden.to_vec(), decoder_input }
-}
-
-fn adam() -> Settings {
-    Settings { weight_decay: 1e-2, ..Settings::default() }
 }
 
 /// One step, then several with all that a kernel takes without being compiled anew.

@@ -1,6 +1,6 @@
 /* Runs the CUDA kernel on the CPU: every thread of every block is a fibre.
  *
- *     emulate IN OUT SEED
+ *     fused IN OUT SEED
  *
  * The compiler is given the plan's #defines with -include, and the kernel as -DKERNEL_SOURCE. A fibre runs
  * until it waits: for its warp, its block, or other blocks. Then the next one does, in the order of their
@@ -19,8 +19,8 @@
 #define START_SWITCH(save, stack) __sanitizer_start_switch_fiber(save, (stack)->ss_sp, (stack)->ss_size)
 #define FINISH_SWITCH(save, bottom, size) __sanitizer_finish_switch_fiber(save, bottom, size)
 #else
-#define START_SWITCH(save, stack) ((void)(save))
-#define FINISH_SWITCH(save, bottom, size) ((void)(save))
+#define START_SWITCH(save, stack) ((void)(save), (void)(stack))
+#define FINISH_SWITCH(save, bottom, size) ((void)(save), (void)(bottom), (void)(size))
 #endif
 
 typedef struct { float x, y; } __attribute__((aligned(8))) float2;
@@ -111,6 +111,7 @@ static unsigned add(unsigned *to, unsigned value)
 #define __shfl_xor_sync(mask, value, lanes) exchange(value, lanes)
 #define __threadfence() ((void)0)
 #define atomicAdd(pointer, value) add(pointer, value)
+#include FORMULAS
 #include KERNEL_SOURCE
 
 #define STACK 65536

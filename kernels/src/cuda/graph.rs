@@ -1,0 +1,343 @@
+//! The operations of a step on a GPU, recorded once as a graph: hundreds of them cost one launch.
+
+use super::arguments::Arguments;
+use super::kernel::load;
+use super::operations::{KERNELS, Layout, Matrix, Operation, SUMS};
+use super::step::Data;
+use super::{Error, NetworkShape, Result};
+use cudarc::cublas::{result as cublas, sys as cublas_sys};
+use cudarc::driver::result::stream::StreamKind;
+use cudarc::driver::{CudaDevice, CudaSlice, DevicePtr, result, sys};
+use std::collections::BTreeMap;
+use std::ffi::{CString, c_void};
+use std::ptr::{from_mut, null_mut};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The text of the small kernels that lie between the products of a large network, of any size.
+pub const SOURCE: &str = concat!(include_str!("formulas.cu"), include_str!("operations.cu"));
+/// Bytes that cuBLAS may use for a product, what NVIDIA advises for Hopper. With memory of its own it would
+/// have to allocate in the middle of a record.
+const WORKSPACE: usize = 32 << 20;
+/// Threads of a block; no kernel shares anything within one.
+const THREADS: usize = 256;
+
+/// `Arrays` of `operations.cu`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) struct Arrays {
+    arena: sys::CUdeviceptr,
+    sums: sys::CUdeviceptr,
+    past: sys::CUdeviceptr,
+    future: sys::CUdeviceptr,
+    order: sys::CUdeviceptr,
+    step: sys::CUdeviceptr,
+    losses: sys::CUdeviceptr,
+}
+
+/// A network that is trained by products and small kernels.
+pub(super) struct Graph {
+    device: Arc<CudaDevice>,
+    functions: Arc<Functions>,
+    stream: sys::CUstream,
+    products: cublas_sys::cublasHandle_t,
+    layout: Layout,
+    arena: CudaSlice<f32>,
+    sums: CudaSlice<f64>,
+    step: CudaSlice<u32>,
+    /// Only cuBLAS uses it.
+    workspace: CudaSlice<u8>,
+    /// By the series of a batch, and whether the gradient is clipped: nothing for one that has run once.
+    recorded: BTreeMap<(usize, bool), Option<sys::CUgraphExec>>,
+}
+
+/// The kernels of `operations.cu`, in the order of their names.
+struct Functions {
+    /// Keeps the context in which they live.
+    _device: Arc<CudaDevice>,
+    of: BTreeMap<&'static str, sys::CUfunction>,
+}
+
+// SAFETY: functions of CUDA's driver are handles that all threads may use; they live as long as their
+// module, which is never unloaded, and its context, which the device keeps.
+#[allow(unsafe_code, reason = "raw handles of the driver")]
+unsafe impl Send for Functions {}
+// SAFETY: as above; nothing changes them.
+#[allow(unsafe_code, reason = "raw handles of the driver")]
+unsafe impl Sync for Functions {}
+// SAFETY: stream, graphs and cuBLAS' handle belong to this value alone and may be used by any thread, one
+// at a time; each use binds the context to the thread first.
+#[allow(unsafe_code, reason = "raw handles of the driver")]
+unsafe impl Send for Graph {}
+
+impl Functions {
+    /// Compiled only if this process has not done it before.
+    fn of(device: &Arc<CudaDevice>) -> Result<Arc<Functions>> {
+        static FUNCTIONS: Mutex<BTreeMap<usize, Arc<Functions>>> = Mutex::new(BTreeMap::new());
+        // A panic while it was locked has left nothing half done.
+        let mut all = FUNCTIONS.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(functions) = all.get(&device.ordinal()) {
+            return Ok(functions.clone());
+        }
+        let module = load(device, SOURCE)?;
+        let mut of = BTreeMap::new();
+        for name in KERNELS {
+            let text = CString::new(name).map_err(|error| Error(error.to_string()))?;
+            // SAFETY: the module was loaded in the context that `load` has bound to this thread.
+            #[allow(unsafe_code, reason = "cudarc's own loader hides the function's handle")]
+            let function = unsafe { result::module::get_function(module, text)? };
+            of.insert(name, function);
+        }
+        let functions = Arc::new(Functions { _device: device.clone(), of });
+        all.insert(device.ordinal(), functions.clone());
+        Ok(functions)
+    }
+}
+
+impl Graph {
+    /// For batches of up to `batch` series, from the given flat weights.
+    pub(super) fn new(
+        device: &Arc<CudaDevice>,
+        shape: &NetworkShape,
+        weights: &[f32],
+        [past_steps, future_steps]: [usize; 2],
+        batch: usize,
+    ) -> Result<Graph> {
+        let functions = Functions::of(device)?;
+        let layout = Layout::new(shape, past_steps, future_steps, batch);
+        let mut padded = vec![0.0; layout.elements];
+        for (place, &weight) in layout.places().into_iter().zip(weights) {
+            padded[place] = weight;
+        }
+        let mut arena = device.alloc_zeros(layout.floats)?;
+        device.htod_sync_copy_into(&padded, &mut arena.slice_mut(..layout.elements))?;
+        let ones = layout.ones()..layout.ones() + layout.num_ones;
+        device.htod_sync_copy_into(&vec![1.0; layout.num_ones], &mut arena.slice_mut(ones))?;
+        let (sums, step) = (device.alloc_zeros(SUMS)?, device.alloc_zeros(16)?);
+        let workspace = device.alloc_zeros(WORKSPACE)?;
+        // It waits for the device's own stream, and that one for it: so copies come in their turn.
+        let stream = result::stream::create(StreamKind::Default)?;
+        let products = match cublas::create_handle() {
+            Ok(products) => products,
+            Err(error) => {
+                // SAFETY: it was made above, and nobody else has it.
+                #[allow(unsafe_code, reason = "a raw handle of the driver")]
+                unsafe {
+                    result::stream::destroy(stream)?
+                };
+                return Err(error.into());
+            }
+        };
+        let graph = Graph {
+            device: device.clone(),
+            functions,
+            stream,
+            products,
+            layout,
+            arena,
+            sums,
+            step,
+            workspace,
+            recorded: BTreeMap::new(),
+        };
+        let workspace = *graph.workspace.device_ptr() as *mut c_void;
+        // SAFETY: all were made above, and live as long as each other. The products are in full f32: TF32 is
+        // off unless it is asked for.
+        #[allow(unsafe_code, reason = "raw handles of the driver")]
+        unsafe {
+            cublas::set_stream(products, stream.cast())?;
+            cublas_sys::cublasSetWorkspace_v2(products, workspace, WORKSPACE).result()?;
+        }
+        Ok(graph)
+    }
+
+    /// Starts a step on so many series after those that were started before, and does not wait for it.
+    ///
+    /// # Safety
+    /// The windows are of this network's sizes, `order` has the indices of the batch, all of them of
+    /// windows, and `losses` has a place for the loss.
+    #[allow(unsafe_code, reason = "launches")]
+    pub(super) unsafe fn launch(
+        &mut self,
+        data: &Data,
+        count: usize,
+        clip: bool,
+        arguments: Arguments,
+    ) -> Result<()> {
+        self.device.bind_to_thread()?;
+        let arrays = Arrays {
+            arena: *self.arena.device_ptr(),
+            sums: *self.sums.device_ptr(),
+            past: *data.past.device_ptr(),
+            future: *data.future.device_ptr(),
+            order: *data.order.device_ptr(),
+            step: *self.step.device_ptr(),
+            losses: *data.losses.device_ptr(),
+        };
+        // SAFETY: as many words as the array on the GPU has; they are copied before the call returns.
+        unsafe {
+            let words = arguments.words();
+            result::memcpy_htod_async(arrays.step, &words, self.stream)?;
+        }
+        let graph = match self.recorded.get(&(count, clip)) {
+            // The first time without a graph: libraries load their kernels then, which no record allows.
+            None => {
+                // SAFETY: the caller's promise.
+                unsafe { self.run(arrays, count, clip)? };
+                self.recorded.insert((count, clip), None);
+                return Ok(());
+            }
+            Some(Some(graph)) => *graph,
+            Some(None) => {
+                // SAFETY: the caller's promise.
+                let graph = unsafe { self.record(arrays, count, clip)? };
+                self.recorded.insert((count, clip), Some(graph));
+                graph
+            }
+        };
+        // SAFETY: the graph was made for this context and is not running: it is on the one stream.
+        Ok(unsafe { sys::cuGraphLaunch(graph, self.stream) }.result()?)
+    }
+
+    /// The operations as a graph.
+    ///
+    /// # Safety
+    /// As [`launch`](Graph::launch), of every launch of the graph: the arrays must stay where they are.
+    #[allow(unsafe_code, reason = "launches")]
+    unsafe fn record(&self, arrays: Arrays, count: usize, clip: bool) -> Result<sys::CUgraphExec> {
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
+        let (mut graph, mut executable) = (null_mut(), null_mut());
+        // SAFETY: nobody else uses the stream. The record is ended whatever happens in it.
+        unsafe {
+            sys::cuStreamBeginCapture_v2(self.stream, mode).result()?;
+            let recorded = self.run(arrays, count, clip);
+            let ended = sys::cuStreamEndCapture(self.stream, &mut graph).result();
+            recorded?;
+            ended?;
+            let made = sys::cuGraphInstantiateWithFlags(&mut executable, graph, 0).result();
+            sys::cuGraphDestroy(graph).result()?;
+            made?;
+        }
+        Ok(executable)
+    }
+
+    /// Puts the operations on the stream.
+    ///
+    /// # Safety
+    /// As [`launch`](Graph::launch).
+    #[allow(unsafe_code, reason = "launches")]
+    unsafe fn run(&self, arrays: Arrays, count: usize, clip: bool) -> Result<()> {
+        for operation in self.layout.step(count, clip) {
+            match operation {
+                Operation::Product { rows, columns, depth, a, b, to, add } => {
+                    // SAFETY: `Layout` keeps all matrices within the arena.
+                    unsafe { self.product([rows, columns, depth], a, b, to, add)? };
+                }
+                Operation::Kernel { name, threads, mut numbers } => {
+                    let Some(&function) = self.functions.of.get(name) else {
+                        return Err(Error(format!("there is no kernel {name}")));
+                    };
+                    let mut arrays = arrays;
+                    let parameters: &mut [*mut c_void] =
+                        &mut [from_mut(&mut arrays).cast(), from_mut(&mut numbers).cast()];
+                    let (blocks, block) = (threads.div_ceil(THREADS), THREADS as u32);
+                    let grid = (u32::try_from(blocks).unwrap_or(u32::MAX), 1, 1);
+                    // SAFETY: the parameters have the layout of the kernel's, and are copied by the call.
+                    unsafe {
+                        let (function, stream) = (function, self.stream);
+                        result::launch_kernel(
+                            function,
+                            grid,
+                            (block, 1, 1),
+                            0,
+                            stream,
+                            parameters,
+                        )?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A product of matrices in the arena. cuBLAS reads columns where we have rows, so it is given
+    /// the transposed of everything, and toᵀ = bᵀ·aᵀ.
+    ///
+    /// # Safety
+    /// They are within the arena, and `to` is neither of the others.
+    #[allow(unsafe_code, reason = "a launch")]
+    unsafe fn product(
+        &self,
+        sizes: [usize; 3],
+        a: Matrix,
+        b: Matrix,
+        to: Matrix,
+        add: bool,
+    ) -> Result<()> {
+        let arena = *self.arena.device_ptr();
+        let pointer = |matrix: Matrix| (arena + 4 * matrix.at as u64) as *mut f32;
+        let as_it_is = |matrix: Matrix| match matrix.transposed {
+            false => cublas_sys::cublasOperation_t::CUBLAS_OP_N,
+            true => cublas_sys::cublasOperation_t::CUBLAS_OP_T,
+        };
+        let [rows, columns, depth, of_a, of_b, of_to] =
+            [sizes[0], sizes[1], sizes[2], a.stride, b.stride, to.stride]
+                .map(|n| i32::try_from(n).unwrap_or(i32::MAX));
+        let (one, beta) = (1.0, if add { 1.0 } else { 0.0 });
+        // SAFETY: the caller's promise; the factors are read before the call returns.
+        unsafe {
+            cublas::sgemm(
+                self.products,
+                as_it_is(b),
+                as_it_is(a),
+                columns,
+                rows,
+                depth,
+                &one,
+                pointer(b),
+                of_b,
+                pointer(a),
+                of_a,
+                &beta,
+                pointer(to),
+                of_to,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Flat weights, from the arena.
+    pub(super) fn weights(&self) -> Result<Vec<f32>> {
+        self.flat(0)
+    }
+
+    /// The gradient of the last batch, in the order of the flat weights.
+    pub(super) fn gradient(&self) -> Result<Vec<f32>> {
+        self.flat(self.layout.gradient())
+    }
+
+    fn flat(&self, at: usize) -> Result<Vec<f32>> {
+        let elements = self.arena.slice(at..at + self.layout.elements);
+        let mut padded = vec![0.0; self.layout.elements];
+        self.device.dtoh_sync_copy_into(&elements, &mut padded)?;
+        Ok(self.layout.places().into_iter().map(|place| padded[place]).collect())
+    }
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        // Errors have nobody to go to: what can not be given back is lost to the process.
+        if self.device.bind_to_thread().is_err() {
+            return;
+        }
+        // SAFETY: all of them were made by this value and are used by nobody else; what they run has ended.
+        #[allow(unsafe_code, reason = "raw handles of the driver")]
+        unsafe {
+            result::stream::synchronize(self.stream).ok();
+            for graph in std::mem::take(&mut self.recorded).into_values().flatten() {
+                sys::cuGraphExecDestroy(graph).result().ok();
+            }
+            cublas::destroy_handle(self.products).ok();
+            result::stream::destroy(self.stream).ok();
+        }
+    }
+}
