@@ -21,8 +21,9 @@ const CONTROL_FILE: &str = "--control_file";
 const FOLDER: &str = "SEQ2SEQ_WORKBOOK_KERNEL";
 const CONNECTION: &str = "SEQ2SEQ_WORKBOOK_CONNECTION";
 
-/// Registers the kernels in the Python environment, and nowhere else, and makes them the only ones.
-/// The one for GPUs is among them where it is `wanted`, and where it was before.
+/// Registers the kernels in the Python environment, and nowhere else, makes them the only ones, and
+/// tells JupyterLab how their messages look. The kernel for GPUs is among them where it is `wanted`,
+/// and where it was before.
 pub(crate) fn install(project: &Project, wanted: Variant) -> Result<()> {
     let share = project.venv().join("share/jupyter");
     let launcher = env::current_exe().context("cannot tell the path of the launcher")?;
@@ -40,13 +41,14 @@ pub(crate) fn install(project: &Project, wanted: Variant) -> Result<()> {
             // evcxr ends the process that runs the cells, and lives on.
             "interrupt_mode": "message",
         });
-        files.push((share.join("kernels").join(variant.kernel()).join("kernel.json"), kernel));
+        let path = share.join("kernels").join(variant.kernel()).join("kernel.json");
+        files.push((path, format!("{kernel:#}\n")));
     }
     // Nobody wants a window that asks for news in the middle of a lesson.
     let settings = serde_json::json!({
         "@jupyterlab/apputils-extension:notification": { "fetchNews": "false" },
     });
-    files.push((share.join("lab/settings/overrides.json"), settings));
+    files.push((share.join("lab/settings/overrides.json"), format!("{settings:#}\n")));
     let settings = serde_json::json!({
         "MappingKernelManager": { "default_kernel_name": Variant::Core.kernel() },
         // The Python kernel comes along with JupyterLab; a lesson in Rust has no use for it.
@@ -55,9 +57,18 @@ pub(crate) fn install(project: &Project, wanted: Variant) -> Result<()> {
             "ensure_native_kernel": false,
         },
     });
-    files.push((project.venv().join("etc/jupyter/jupyter_server_config.d/seq2seq.json"), settings));
+    let etc = project.venv().join("etc/jupyter");
+    files.push((etc.join("jupyter_server_config.d/seq2seq.json"), format!("{settings:#}\n")));
+    // The one place for a style sheet that is not the user's own.
+    if let Some(folder) = packages(project)? {
+        files.push((
+            folder.join("jupyter_server/static/custom/custom.css"),
+            include_str!("messages.css").to_owned(),
+        ));
+        let settings = serde_json::json!({ "LabApp": { "custom_css": true } });
+        files.push((etc.join("jupyter_lab_config.json"), format!("{settings:#}\n")));
+    }
     for (path, content) in files {
-        let content = format!("{content:#}\n");
         if fs::read_to_string(&path).is_ok_and(|present| present == content) {
             continue;
         }
@@ -68,6 +79,20 @@ pub(crate) fn install(project: &Project, wanted: Variant) -> Result<()> {
         project::write(&path, &content)?;
     }
     Ok(())
+}
+
+/// Where the packages of the Python environment are.
+fn packages(project: &Project) -> Result<Option<PathBuf>> {
+    let library = project.venv().join("lib");
+    let entries =
+        fs::read_dir(&library).with_context(|| format!("cannot read {}", library.display()))?;
+    for entry in entries {
+        let folder = entry?.path().join("site-packages");
+        if folder.join("jupyter_server").is_dir() {
+            return Ok(Some(folder));
+        }
+    }
+    Ok(None)
 }
 
 /// Prepares a folder for a kernel, and becomes that kernel.
