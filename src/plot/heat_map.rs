@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use super::Picture;
 use super::picture::{Drawing, Drawn};
-use super::style::{INK, PAPER, anchored, text};
+use super::style::{INK, PAPER, PREDICTION, anchored, text};
 use crate::error::{Error, Result, check_size};
 
 const CELL: (i32, i32) = (104, 46);
@@ -84,14 +84,16 @@ impl Drawing for HeatMap<'_> {
             let color = ViridisRGB::get_color(level);
             let corners = [(x, y), (x + CELL.0 - 2, y + CELL.1 - 2)];
             area.draw(&Rectangle::new(corners, color.filled()))?;
-            let ink = if level < 0.6 { PAPER } else { INK };
+            let ink = if level < 0.5 { PAPER } else { INK };
             let style = text(15, ink).pos(Pos::new(HPos::Center, VPos::Center));
             let at = (x + CELL.0 / 2 - 1, y + CELL.1 / 2 - 1);
             area.draw(&Text::new(format!("{error:.5}"), at, style))?;
         }
         let (x, y) = place(best);
-        let corners = [(x + 1, y + 1), (x + CELL.0 - 3, y + CELL.1 - 3)];
-        area.draw(&Rectangle::new(corners, super::style::PREDICTION.stroke_width(4)))?;
+        // A rectangle of plotters has a thin frame, however wide its stroke is.
+        let (left, top, right, bottom) = (x + 2, y + 2, x + CELL.0 - 4, y + CELL.1 - 4);
+        let frame = [(x, top), (right, top), (right, bottom), (left, bottom), (left, top)];
+        area.draw(&PathElement::new(frame, PREDICTION.stroke_width(4)))?;
 
         for (row, label) in self.rows.iter().enumerate() {
             let at = (LEFT - 10, TOP + row as i32 * CELL.1 + CELL.1 / 2);
