@@ -41,6 +41,7 @@
 //! | [`recurrent`] | a stack of layers as an operation on batch-first slices |
 //! | [`seq2seq`] | the fused training step of the encoder-decoder |
 //! | [`optimizer`] | Adam, RMSProp and SGD, after the clipping of the gradient |
+//! | `cuda` | with feature `cuda`: the training step on NVIDIA GPUs, a frame of its own |
 //!
 //! # Same result for any number of threads
 //!

@@ -64,8 +64,7 @@
 //! Nobody has run this on a GPU. `tests/cuda/` runs every thread on the CPU, and nvcc 13.0 says
 //! (`-arch=sm_90 -Xptxas -v`; batch, steps, features, hidden sizes): no spills for e1 (100, 10+10, 2,
 //! 2×12; 144 registers of 256 threads), keras (512, 15+15, 1, 2×35), e2 (50, 15+15, 1, 2×35) and btc (100,
-//! 40+40, 2, 2×64; 166 registers of 384 threads). It takes about 3 seconds for each on the machine that
-//! this was written on.
+//! 40+40, 2, 2×64; 166 registers of 384 threads). nvcc takes 3 to 5 seconds for each on two busy cores.
 //!
 //! An **estimate** of a step on an H200, in cycles at 1.8 GHz, to be replaced by measured times. A phase
 //! costs its chain (load 30, products, shuffles 25 each, sigmoid and tanh 120, barrier 40) or the multiply-
@@ -105,7 +104,7 @@ pub use step::TrainStep;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error(String);
 
-/// [`std::result::Result`] with this module's [`Error`](enum@Error).
+/// [`std::result::Result`] with this module's [`Error`](struct@Error).
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The text that NVIDIA's compiler gets for the one kernel of a network, the steps of past and future, and batches of so
