@@ -86,12 +86,11 @@ impl fmt::Display for Device {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "cuda")))]
 mod tests {
     use super::*;
 
     #[test]
-    #[cfg(not(feature = "cuda"))]
     fn without_the_feature_a_gpu_is_refused() {
         assert_eq!((Device::available(), Device::best()), (vec![Device::Cpu], Device::Cpu));
         Device::Cpu.check().unwrap();
