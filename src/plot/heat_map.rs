@@ -73,27 +73,26 @@ impl Drawing for HeatMap<'_> {
             (LEFT + column * CELL.0, TOP + row * CELL.1)
         };
         area.draw(&Text::new("Validation MSE after training", (14, 12), text(20, INK)))?;
-        let mut best = 0;
+        let numbers = (0..self.errors.len()).filter(|&index| !self.errors[index].is_nan());
+        let best = numbers.min_by(|&a, &b| self.errors[a].total_cmp(&self.errors[b]));
         for (index, &error) in self.errors.iter().enumerate() {
-            if error < self.errors[best] {
-                best = index;
-            }
             let (x, y) = place(index);
             let level = self.level(error);
             // Viridis, which stays readable without colour: only its lightness is needed.
             let color = ViridisRGB::get_color(level);
-            let corners = [(x, y), (x + CELL.0 - 2, y + CELL.1 - 2)];
-            area.draw(&Rectangle::new(corners, color.filled()))?;
+            let inset = |by| [(x + by, y + by), (x + CELL.0 - 2 - by, y + CELL.1 - 2 - by)];
+            if best == Some(index) {
+                // The stroke of a rectangle is thin in plotters, however wide it is meant to be.
+                area.draw(&Rectangle::new(inset(0), PREDICTION.filled()))?;
+                area.draw(&Rectangle::new(inset(4), color.filled()))?;
+            } else {
+                area.draw(&Rectangle::new(inset(0), color.filled()))?;
+            }
             let ink = if level < 0.5 { PAPER } else { INK };
             let style = text(15, ink).pos(Pos::new(HPos::Center, VPos::Center));
             let at = (x + CELL.0 / 2 - 1, y + CELL.1 / 2 - 1);
             area.draw(&Text::new(format!("{error:.5}"), at, style))?;
         }
-        let (x, y) = place(best);
-        // A rectangle of plotters has a thin frame, however wide its stroke is.
-        let (left, top, right, bottom) = (x + 2, y + 2, x + CELL.0 - 4, y + CELL.1 - 4);
-        let frame = [(x, top), (right, top), (right, bottom), (left, bottom), (left, top)];
-        area.draw(&PathElement::new(frame, PREDICTION.stroke_width(4)))?;
 
         for (row, label) in self.rows.iter().enumerate() {
             let at = (LEFT - 10, TOP + row as i32 * CELL.1 + CELL.1 / 2);
