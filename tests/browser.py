@@ -192,6 +192,8 @@ def work(page, url, screenshots):
     pictures = page.ask("cells().flatMap(outputs).filter(output => output.data?.['image/svg+xml']).length")
     expect(pictures >= 5, f"there are pictures ({pictures})")
     expect(shown(page, "plot::losses(&history)"), "the picture of a cell that has run is drawn")
+    sheet = "[...document.styleSheets].find(sheet => sheet.href?.endsWith('/custom/custom.css'))"
+    expect(page.ask(f"{sheet}?.cssRules.length > 0"), "the compiler's messages have the launcher's colours")
     if screenshots:
         page.ask("jupyterapp.commands.execute('application:toggle-left-area').then(() => 1)")
         page.ask("show(cell('plot::predictions'))")
