@@ -38,7 +38,11 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 def product(binary, *arguments):
     command = [binary, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    # Where the launcher has put NVIDIA's libraries, if it has.
+    libraries = [str(ROOT / "target/workbook/cuda/lib"), os.environ.get("LD_LIBRARY_PATH", "")]
+    environment = {**os.environ, "LD_LIBRARY_PATH": ":".join(filter(None, libraries))}
+    run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    return run.stdout
 
 
 class Configuration:
@@ -214,7 +218,10 @@ def torch_on_gpu(c, captured):
     adam.zero_grad(set_to_none=True)
     with torch.cuda.graph(graph):
         step()
-    return graph.replay
+    def replay(keep=step):  # what the graph reads lives as long as the step
+        graph.replay()
+
+    return replay
 
 
 def times_on_gpu(step, seconds):

@@ -271,7 +271,7 @@ fn memory_that_is_full_is_an_error() {
     }
     let (train, validation) = waves(500_000);
     let settings = Hyperparameters {
-        hidden_size: 256,
+        hidden_size: 1024,
         batch_size: 500_000,
         device: Device::Cuda(0),
         ..Default::default()

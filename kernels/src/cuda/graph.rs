@@ -139,14 +139,7 @@ impl Graph {
             workspace,
             recorded: BTreeMap::new(),
         };
-        let workspace = *graph.workspace.device_ptr() as *mut c_void;
-        // SAFETY: all were made above, and live as long as each other. The products are in full f32: TF32 is
-        // off unless it is asked for.
-        #[allow(unsafe_code, reason = "raw handles of the driver")]
-        unsafe {
-            cublas::set_stream(products, stream.cast())?;
-            cublas_sys::cublasSetWorkspace_v2(products, workspace, WORKSPACE).result()?;
-        }
+        graph.send_products_to(stream)?;
         Ok(graph)
     }
 
@@ -182,7 +175,7 @@ impl Graph {
             // The first time without a graph: libraries load their kernels then, which no record allows.
             None => {
                 // SAFETY: the caller's promise.
-                unsafe { self.run(arrays, count, clip)? };
+                unsafe { self.run(self.stream, arrays, count, clip)? };
                 self.recorded.insert((count, clip), None);
                 return Ok(());
             }
@@ -198,34 +191,80 @@ impl Graph {
         Ok(unsafe { sys::cuGraphLaunch(graph, self.stream) }.result()?)
     }
 
+    /// Where the products go from here on.
+    fn send_products_to(&self, stream: sys::CUstream) -> Result<()> {
+        let workspace = *self.workspace.device_ptr() as *mut c_void;
+        // SAFETY: handle and workspace are this value's own, and so is the stream. The products are in full
+        // f32: TF32 is off unless it is asked for.
+        #[allow(unsafe_code, reason = "raw handles of the driver")]
+        unsafe {
+            cublas::set_stream(self.products, stream.cast())?;
+            // After the stream, with which cuBLAS forgets it.
+            cublas_sys::cublasSetWorkspace_v2(self.products, workspace, WORKSPACE).result()?;
+        }
+        Ok(())
+    }
+
     /// The operations as a graph.
+    ///
+    /// They are recorded on a stream that waits for no other: while one is recorded that others wait for,
+    /// as ours is, nobody in the process may use the device's own stream.
     ///
     /// # Safety
     /// As [`launch`](Graph::launch), of every launch of the graph: the arrays must stay where they are.
     #[allow(unsafe_code, reason = "launches")]
     unsafe fn record(&self, arrays: Arrays, count: usize, clip: bool) -> Result<sys::CUgraphExec> {
+        let recorder = result::stream::create(StreamKind::NonBlocking)?;
+        let recorded = self.send_products_to(recorder).and_then(|()| {
+            // SAFETY: the caller's promise; nobody else has the stream.
+            unsafe { self.record_on(recorder, arrays, count, clip) }
+        });
+        let back = self.send_products_to(self.stream);
+        // SAFETY: it was made above, and what was recorded on it has ended.
+        unsafe { result::stream::destroy(recorder)? };
+        back?;
+        recorded
+    }
+
+    /// # Safety
+    /// As [`record`](Graph::record), and nobody else uses the stream.
+    #[allow(unsafe_code, reason = "launches")]
+    unsafe fn record_on(
+        &self,
+        stream: sys::CUstream,
+        arrays: Arrays,
+        count: usize,
+        clip: bool,
+    ) -> Result<sys::CUgraphExec> {
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
         let (mut graph, mut executable) = (null_mut(), null_mut());
-        // SAFETY: nobody else uses the stream. The record is ended whatever happens in it.
+        // SAFETY: the caller's promise. The record is ended whatever happens in it, and the graph is
+        // destroyed whatever becomes of it.
         unsafe {
-            sys::cuStreamBeginCapture_v2(self.stream, mode).result()?;
-            let recorded = self.run(arrays, count, clip);
-            let ended = sys::cuStreamEndCapture(self.stream, &mut graph).result();
-            recorded?;
-            ended?;
-            let made = sys::cuGraphInstantiateWithFlags(&mut executable, graph, 0).result();
+            sys::cuStreamBeginCapture_v2(stream, mode).result()?;
+            let recorded = self.run(stream, arrays, count, clip);
+            sys::cuStreamEndCapture(stream, &mut graph).result()?;
+            let made = recorded.and_then(|()| {
+                Ok(sys::cuGraphInstantiateWithFlags(&mut executable, graph, 0).result()?)
+            });
             sys::cuGraphDestroy(graph).result()?;
             made?;
         }
         Ok(executable)
     }
 
-    /// Puts the operations on the stream.
+    /// Puts the operations on a stream, to which the products go already.
     ///
     /// # Safety
     /// As [`launch`](Graph::launch).
     #[allow(unsafe_code, reason = "launches")]
-    unsafe fn run(&self, arrays: Arrays, count: usize, clip: bool) -> Result<()> {
+    unsafe fn run(
+        &self,
+        stream: sys::CUstream,
+        arrays: Arrays,
+        count: usize,
+        clip: bool,
+    ) -> Result<()> {
         for operation in self.layout.step(count, clip) {
             match operation {
                 Operation::Product { rows, columns, depth, a, b, to, add } => {
@@ -243,7 +282,6 @@ impl Graph {
                     let grid = (u32::try_from(blocks).unwrap_or(u32::MAX), 1, 1);
                     // SAFETY: the parameters have the layout of the kernel's, and are copied by the call.
                     unsafe {
-                        let (function, stream) = (function, self.stream);
                         result::launch_kernel(
                             function,
                             grid,
@@ -279,9 +317,12 @@ impl Graph {
             false => cublas_sys::cublasOperation_t::CUBLAS_OP_N,
             true => cublas_sys::cublasOperation_t::CUBLAS_OP_T,
         };
-        let [rows, columns, depth, of_a, of_b, of_to] =
-            [sizes[0], sizes[1], sizes[2], a.stride, b.stride, to.stride]
-                .map(|n| i32::try_from(n).unwrap_or(i32::MAX));
+        let size = |n: usize| {
+            i32::try_from(n).map_err(|_| Error(format!("a matrix with {n} rows is too large")))
+        };
+        let [rows, columns, depth] = sizes;
+        let (rows, columns, depth) = (size(rows)?, size(columns)?, size(depth)?);
+        let (of_a, of_b, of_to) = (size(a.stride)?, size(b.stride)?, size(to.stride)?);
         let (one, beta) = (1.0, if add { 1.0 } else { 0.0 });
         // SAFETY: the caller's promise; the factors are read before the call returns.
         unsafe {
