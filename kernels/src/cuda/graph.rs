@@ -2,7 +2,7 @@
 
 use super::arguments::Arguments;
 use super::kernel::load;
-use super::operations::{KERNELS, Layout, Matrix, Operation, SUMS};
+use super::operations::{Gemm, KERNELS, Layout, Matrix, Operation, SUMS};
 use super::step::Data;
 use super::{Error, NetworkShape, Result};
 use cudarc::cublas::{result as cublas, sys as cublas_sys};
@@ -267,9 +267,9 @@ impl Graph {
     ) -> Result<()> {
         for operation in self.layout.step(count, clip) {
             match operation {
-                Operation::Product { rows, columns, depth, a, b, to, add } => {
+                Operation::Product(gemm) => {
                     // SAFETY: `Layout` keeps all matrices within the arena.
-                    unsafe { self.product([rows, columns, depth], a, b, to, add)? };
+                    unsafe { self.product(gemm)? };
                 }
                 Operation::Kernel { name, threads, mut numbers } => {
                     let Some(&function) = self.functions.of.get(name) else {
@@ -297,20 +297,12 @@ impl Graph {
         Ok(())
     }
 
-    /// A product of matrices in the arena. cuBLAS reads columns where we have rows, so it is given
-    /// the transposed of everything, and toᵀ = bᵀ·aᵀ.
+    /// A product of matrices in the arena.
     ///
     /// # Safety
-    /// They are within the arena, and `to` is neither of the others.
+    /// They are within the arena, and c is neither of the others.
     #[allow(unsafe_code, reason = "a launch")]
-    unsafe fn product(
-        &self,
-        sizes: [usize; 3],
-        a: Matrix,
-        b: Matrix,
-        to: Matrix,
-        add: bool,
-    ) -> Result<()> {
+    unsafe fn product(&self, Gemm { m, n, k, a, b, c, add }: Gemm) -> Result<()> {
         let arena = *self.arena.device_ptr();
         let pointer = |matrix: Matrix| (arena + 4 * matrix.at as u64) as *mut f32;
         let as_it_is = |matrix: Matrix| match matrix.transposed {
@@ -320,28 +312,15 @@ impl Graph {
         let size = |n: usize| {
             i32::try_from(n).map_err(|_| Error(format!("a matrix with {n} rows is too large")))
         };
-        let [rows, columns, depth] = sizes;
-        let (rows, columns, depth) = (size(rows)?, size(columns)?, size(depth)?);
-        let (of_a, of_b, of_to) = (size(a.stride)?, size(b.stride)?, size(to.stride)?);
+        let (m, n, k) = (size(m)?, size(n)?, size(k)?);
+        let (of_a, of_b, of_c) = (size(a.stride)?, size(b.stride)?, size(c.stride)?);
         let (one, beta) = (1.0, if add { 1.0 } else { 0.0 });
+        let (op_a, op_b) = (as_it_is(a), as_it_is(b));
+        let (a, b, c) = (pointer(a), pointer(b), pointer(c));
         // SAFETY: the caller's promise; the factors are read before the call returns.
         unsafe {
-            cublas::sgemm(
-                self.products,
-                as_it_is(b),
-                as_it_is(a),
-                columns,
-                rows,
-                depth,
-                &one,
-                pointer(b),
-                of_b,
-                pointer(a),
-                of_a,
-                &beta,
-                pointer(to),
-                of_to,
-            )?;
+            let handle = self.products;
+            cublas::sgemm(handle, op_a, op_b, m, n, k, &one, a, of_a, b, of_b, &beta, c, of_c)?;
         }
         Ok(())
     }

@@ -68,21 +68,26 @@ impl Matrix {
 /// One operation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Operation {
-    /// `to` ← a·b, or `to` + a·b.
-    Product {
-        rows: usize,
-        columns: usize,
-        depth: usize,
-        /// (rows, depth)
-        a: Matrix,
-        /// (depth, columns)
-        b: Matrix,
-        /// (rows, columns)
-        to: Matrix,
-        add: bool,
-    },
+    /// A product of matrices.
+    Product(Gemm),
     /// A kernel of `operations.cu` in so many threads, with its numbers.
     Kernel { name: &'static str, threads: usize, numbers: [i64; 12] },
+}
+
+/// c ← a·b, or c + a·b: the arguments of BLAS' `sgemm`, which reads matrices column by column.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gemm {
+    /// Rows of c.
+    pub(crate) m: usize,
+    /// Columns of c.
+    pub(crate) n: usize,
+    /// Columns of a.
+    pub(crate) k: usize,
+    /// The stride is from a column to the next.
+    pub(crate) a: Matrix,
+    pub(crate) b: Matrix,
+    pub(crate) c: Matrix,
+    pub(crate) add: bool,
 }
 
 /// Where the parts of a layer's weights are, counted from the first weight.
@@ -285,7 +290,8 @@ impl<'a> List<'a> {
         self.operations.push(Operation::Kernel { name, threads, numbers });
     }
 
-    /// (rows, depth) · (depth, columns)
+    /// a (rows, depth) · b (depth, columns). Read by columns, a matrix of rows is its transpose: so this is
+    /// toᵀ = bᵀ·aᵀ.
     fn product(
         &mut self,
         [rows, depth, columns]: [usize; 3],
@@ -294,7 +300,8 @@ impl<'a> List<'a> {
         to: Matrix,
         add: bool,
     ) {
-        self.operations.push(Operation::Product { rows, columns, depth, a, b, to, add });
+        let (m, n, k) = (columns, rows, depth);
+        self.operations.push(Operation::Product(Gemm { m, n, k, a: b, b: a, c: to, add }));
     }
 
     fn side(&self, side: Side) -> (&'a [LayerWeights], usize, usize) {

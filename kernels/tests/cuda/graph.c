@@ -59,20 +59,24 @@ static void *array(size_t size, long long count)
     return memory;
 }
 
-/* n: rows, columns, depth, whether to add; of each matrix: where, stride, whether transposed */
+/* As cublasSgemm: n is m, n, k, whether to add; of each matrix: where it begins, from a column to the next,
+ * whether transposed */
 static void product(float *arena, const long long *n)
 {
-    const long long *a = n + 4, *b = n + 7, *to = n + 10;
-    for (long long i = 0; i < n[0]; i++) {
-        for (long long j = 0; j < n[1]; j++) {
+    const long long *a = n + 4, *b = n + 7, *c = n + 10;
+    /* What cublasSgemm asks for. */
+    if (a[1] < (a[2] ? n[2] : n[0]) || b[1] < (b[2] ? n[1] : n[2]) || c[1] < n[0])
+        fail("a leading dimension is too small");
+    for (long long j = 0; j < n[1]; j++) {
+        for (long long i = 0; i < n[0]; i++) {
             double sum = 0.0;
             for (long long k = 0; k < n[2]; k++) {
-                float x = arena[a[0] + (a[2] ? k * a[1] + i : i * a[1] + k)];
-                float y = arena[b[0] + (b[2] ? j * b[1] + k : k * b[1] + j)];
+                float x = arena[a[0] + (a[2] ? i * a[1] + k : k * a[1] + i)];
+                float y = arena[b[0] + (b[2] ? k * b[1] + j : j * b[1] + k)];
                 sum += (double)x * y;
             }
-            float *c = arena + to[0] + i * to[1] + j;
-            *c = (float)(n[3] ? *c + sum : sum);
+            float *to = arena + c[0] + j * c[1] + i;
+            *to = (float)(n[3] ? *to + sum : sum);
         }
     }
 }

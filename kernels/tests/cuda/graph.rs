@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use crate::arguments::Arguments;
 use crate::comparison::{SERIES, adam, bytes, compile, near, run, shape, updated, wave};
-use crate::operations::{Layout, Operation, SUMS};
+use crate::operations::{Gemm, Layout, Operation, SUMS};
 
 /// The kernels and what runs them, as a program.
 fn program() -> &'static Path {
@@ -125,23 +125,11 @@ fn follows_the_cpu(
 fn record(operation: Operation) -> (&'static str, [i64; 13]) {
     let mut record = [0; 13];
     let name = match operation {
-        Operation::Product { rows, columns, depth, a, b, to, add } => {
-            assert!(!to.transposed);
-            let [a_transposed, b_transposed] = [a, b].map(|m| usize::from(m.transposed));
-            let all = [
-                rows,
-                columns,
-                depth,
-                usize::from(add),
-                a.at,
-                a.stride,
-                a_transposed,
-                b.at,
-                b.stride,
-                b_transposed,
-                to.at,
-                to.stride,
-            ];
+        Operation::Product(Gemm { m, n, k, a, b, c, add }) => {
+            assert!(!c.transposed);
+            let [of_a, of_b] = [a, b].map(|matrix| usize::from(matrix.transposed));
+            let add = usize::from(add);
+            let all = [m, n, k, add, a.at, a.stride, of_a, b.at, b.stride, of_b, c.at, c.stride];
             record.iter_mut().zip(all).for_each(|(to, n)| *to = n as i64);
             "product"
         }
