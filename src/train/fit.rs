@@ -219,6 +219,7 @@ fn run_on_gpu(
         Loss::HalfSum,
         settings(hyperparameters),
     )?;
+    step.allow_tf32(hyperparameters.tf32)?;
     in_queue::run(&mut step, model, train, validation, hyperparameters, watch)
 }
 

@@ -24,6 +24,7 @@ use crate::error::{Error, Result};
 /// | `validation_fraction` | 0.15 | above 0, below 1 | part of the series that is set aside |
 /// | `seed` | 42 | any | draws the first weights and the order of the series |
 /// | `device` | `Cpu` | what [`Device::available`] lists | what [`fit`](crate::train::fit) computes on |
+/// | `tf32` | `false` | `true`, `false` | whether a GPU may round the factors of large networks' products |
 ///
 /// ```
 /// use seq2seq::prelude::*;
@@ -64,6 +65,10 @@ pub struct Hyperparameters {
     pub seed: u64,
     /// What [`fit`](crate::train::fit) computes on. The model itself stays on the CPU.
     pub device: Device,
+    /// Whether a GPU may take the factors of matrix products to 10 bits after the point (TF32), for
+    /// networks that are too large for one kernel: faster, and with errors near 1e-3. Otherwise, and on the
+    /// CPU, all is in full f32.
+    pub tf32: bool,
 }
 
 impl Default for Hyperparameters {
@@ -83,6 +88,7 @@ impl Default for Hyperparameters {
             validation_fraction: 0.15,
             seed: 42,
             device: Device::Cpu,
+            tf32: false,
         }
     }
 }
@@ -179,9 +185,12 @@ impl fmt::Display for Hyperparameters {
         }
         writeln!(f, "validation_fraction  {}", self.validation_fraction)?;
         write!(f, "seed                 {}", self.seed)?;
-        match self.device {
-            Device::Cpu => Ok(()),
-            device => write!(f, "\ndevice               {device}"),
+        if self.device != Device::Cpu {
+            write!(f, "\ndevice               {}", self.device)?;
         }
+        if self.tf32 {
+            write!(f, "\ntf32                 true")?;
+        }
+        Ok(())
     }
 }

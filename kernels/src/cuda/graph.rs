@@ -7,7 +7,7 @@ use super::step::Data;
 use super::{Error, NetworkShape, Result};
 use cudarc::cublas::{result as cublas, sys as cublas_sys};
 use cudarc::driver::result::stream::StreamKind;
-use cudarc::driver::{CudaDevice, CudaSlice, DevicePtr, result, sys};
+use cudarc::driver::{CudaDevice, CudaSlice, DevicePtr, DriverError, result, sys};
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_void};
 use std::ptr::{from_mut, null_mut};
@@ -191,11 +191,37 @@ impl Graph {
         Ok(unsafe { sys::cuGraphLaunch(graph, self.stream) }.result()?)
     }
 
+    /// See [`TrainStep::allow_tf32`](super::TrainStep::allow_tf32).
+    pub(super) fn allow_tf32(&mut self, allowed: bool) -> Result<()> {
+        use cublas_sys::cublasMath_t::{CUBLAS_DEFAULT_MATH, CUBLAS_TF32_TENSOR_OP_MATH};
+        self.device.bind_to_thread()?;
+        let mode = if allowed { CUBLAS_TF32_TENSOR_OP_MATH } else { CUBLAS_DEFAULT_MATH };
+        // SAFETY: the handle is this value's own.
+        #[allow(unsafe_code, reason = "a raw handle of cuBLAS")]
+        unsafe { cublas_sys::cublasSetMathMode(self.products, mode) }.result()?;
+        // They have the products of before.
+        Ok(self.forget_records()?)
+    }
+
+    /// Waits for what was started, and destroys the graphs.
+    fn forget_records(&mut self) -> std::result::Result<(), DriverError> {
+        // SAFETY: stream and graphs are this value's own, and nothing runs any more.
+        #[allow(unsafe_code, reason = "raw handles of the driver")]
+        unsafe {
+            result::stream::synchronize(self.stream)?;
+            while let Some((_, graph)) = self.recorded.pop_first() {
+                if let Some(graph) = graph {
+                    sys::cuGraphExecDestroy(graph).result()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Where the products go from here on.
     fn send_products_to(&self, stream: sys::CUstream) -> Result<()> {
         let workspace = *self.workspace.device_ptr() as *mut c_void;
-        // SAFETY: handle and workspace are this value's own, and so is the stream. The products are in full
-        // f32: TF32 is off unless it is asked for.
+        // SAFETY: handle and workspace are this value's own, and so is the stream.
         #[allow(unsafe_code, reason = "raw handles of the driver")]
         unsafe {
             cublas::set_stream(self.products, stream.cast())?;
@@ -349,13 +375,10 @@ impl Drop for Graph {
         if self.device.bind_to_thread().is_err() {
             return;
         }
-        // SAFETY: all of them were made by this value and are used by nobody else; what they run has ended.
+        self.forget_records().ok();
+        // SAFETY: both were made by this value and are used by nobody else.
         #[allow(unsafe_code, reason = "raw handles of the driver")]
         unsafe {
-            result::stream::synchronize(self.stream).ok();
-            for graph in std::mem::take(&mut self.recorded).into_values().flatten() {
-                sys::cuGraphExecDestroy(graph).result().ok();
-            }
             cublas::destroy_handle(self.products).ok();
             result::stream::destroy(self.stream).ok();
         }

@@ -44,7 +44,7 @@
 //! steps at once, of the states step by step, and of the weights' gradients again for all steps. Between
 //! two of them lies one small kernel with all gates. The list of these operations is data, so that the
 //! tests can run it on the CPU. The first batch of some size runs it as it is, the second one is recorded,
-//! and from then on the record is launched. cuBLAS adds up in full f32, without TF32.
+//! and from then on the record is launched. cuBLAS computes in full f32, unless TF32 is allowed.
 //!
 //! | file | its one idea |
 //! |---|---|

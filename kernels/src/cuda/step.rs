@@ -111,6 +111,18 @@ impl TrainStep {
         })
     }
 
+    /// Whether the products of large networks may be in TF32 from here on; at first they may not. One kernel
+    /// for all is in f32 in any case.
+    ///
+    /// # Errors
+    /// [`Error`] with what the driver or cuBLAS says.
+    pub fn allow_tf32(&mut self, allowed: bool) -> Result<()> {
+        match &mut self.engine {
+            Engine::Fused(_) => Ok(()),
+            Engine::Graph(graph) => graph.allow_tf32(allowed),
+        }
+    }
+
     /// The order in which the windows come from here on, after the steps that are queued. As many
     /// indices as there are windows, each of a window.
     ///

@@ -35,9 +35,10 @@
 #define DRIVER_TEXTS(F) F(cuGetErrorName) F(cuGetErrorString)
 
 #define CUBLAS(F)                                                                                      \
-    F(cublasCreate_v2) F(cublasDestroy_v2) F(cublasSetStream_v2) F(cublasSetWorkspace_v2)              \
-    F(cublasSgemv_v2) F(cublasDgemv_v2) F(cublasSgemm_v2) F(cublasDgemm_v2) F(cublasGemmEx)            \
-    F(cublasSgemmStridedBatched) F(cublasDgemmStridedBatched) F(cublasGemmStridedBatchedEx)
+    F(cublasCreate_v2) F(cublasDestroy_v2) F(cublasSetMathMode) F(cublasSetStream_v2)                  \
+    F(cublasSetWorkspace_v2) F(cublasSgemv_v2) F(cublasDgemv_v2) F(cublasSgemm_v2) F(cublasDgemm_v2)   \
+    F(cublasGemmEx) F(cublasSgemmStridedBatched) F(cublasDgemmStridedBatched)                          \
+    F(cublasGemmStridedBatchedEx)
 
 #define NVRTC(F)                                                                                       \
     F(nvrtcCreateProgram) F(nvrtcCompileProgram) F(nvrtcDestroyProgram) F(nvrtcGetPTX)                 \
