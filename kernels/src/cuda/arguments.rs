@@ -1,4 +1,4 @@
-//! What the kernel is told at each step: `Step` in `train_step.cu`.
+//! What the kernels are told at each step: `Step` in `formulas.cu`.
 
 use super::{BETA_1, BETA_2, EPSILON, Optimizer, Settings};
 

@@ -24,7 +24,7 @@ const THREADS: usize = 256;
 /// `Arrays` of `operations.cu`.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(super) struct Arrays {
+struct Arrays {
     arena: sys::CUdeviceptr,
     sums: sys::CUdeviceptr,
     past: sys::CUdeviceptr,

@@ -633,23 +633,25 @@ DEVICE void dense_gradient(const float *shared, const float *keep, float *to, in
     }
 }
 
-/* The pasts of a few series, and their futures where the errors will be; zeros for those that are not. */
+/* A part of a few series as rows of its steps; zeros for series that are not. */
+DEVICE void gather_rows(const float *part, int steps, int features, const int *order, int present,
+                        float *rows)
+{
+    const int length = steps * features;
+    for (int i = this_thread(); i < length * SERIES; i += THREADS) {
+        const int s = i / length, k = i % length;
+        float value = 0.0f;
+        if (s < present)
+            value = part[(long long)order[s] * length + k];
+        rows[k / features * ROW(features) + k % features * SERIES + s] = value;
+    }
+}
+
+/* The pasts of a few series, and their futures where the errors will be. */
 DEVICE void gather(Buffers buffers, const int *order, int present, float *shared)
 {
-    for (int i = this_thread(); i < PAST * FEATURES * SERIES; i += THREADS) {
-        const int s = i / (PAST * FEATURES), k = i % (PAST * FEATURES);
-        float value = 0.0f;
-        if (s < present)
-            value = buffers.past[(long long)order[s] * (PAST * FEATURES) + k];
-        shared[PAST_AT + k / FEATURES * ROW(FEATURES) + k % FEATURES * SERIES + s] = value;
-    }
-    for (int i = this_thread(); i < FUTURE * OUTPUTS * SERIES; i += THREADS) {
-        const int s = i / (FUTURE * OUTPUTS), k = i % (FUTURE * OUTPUTS);
-        float value = 0.0f;
-        if (s < present)
-            value = buffers.future[(long long)order[s] * (FUTURE * OUTPUTS) + k];
-        shared[ERROR_AT + k / OUTPUTS * ROW(OUTPUTS) + k % OUTPUTS * SERIES + s] = value;
-    }
+    gather_rows(buffers.past, PAST, FEATURES, order, present, shared + PAST_AT);
+    gather_rows(buffers.future, FUTURE, OUTPUTS, order, present, shared + ERROR_AT);
 }
 
 /* Waits for all blocks: all are on the GPU at once, and what each has written before, all see after. The

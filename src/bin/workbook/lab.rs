@@ -28,7 +28,7 @@ pub(crate) fn run(project: &Project, arguments: &[OsString]) -> Result<()> {
         kernel::prepare_polars(project)?;
     }
 
-    if cuda::has_gpu() && !Variant::Cuda.seed(project).exists() {
+    if !Variant::Cuda.seed(project).exists() && cuda::has_gpu() {
         eprintln!(
             "For a kernel that uses the GPU: `cargo workbook setup --cuda` (see docs/gpu.md)."
         );

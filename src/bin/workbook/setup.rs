@@ -35,7 +35,10 @@ pub(crate) fn ensure(project: &Project, variant: Variant) -> Result<()> {
     kernel::install(project, variant)?;
     drop(lock);
     seed::ensure(project, Variant::Core)?;
-    seed::ensure(project, variant)
+    match variant {
+        Variant::Core => Ok(()),
+        other => seed::ensure(project, other),
+    }
 }
 
 /// Runs `work` between two lines: what it is, and how long it took.
