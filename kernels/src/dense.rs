@@ -175,14 +175,8 @@ pub struct SavedMap {
 }
 
 impl DenseMap {
-    fn tile(self, index: usize) -> (Tile, usize) {
-        let tile = Tile::of(self.batch, self.level.lanes(), index);
-        (tile, tile.vectors * self.level.lanes())
-    }
-
-    /// Series of a whole tile.
-    fn series(self) -> usize {
-        Tile::whole(self.level.lanes())
+    fn tiles(self) -> impl Iterator<Item = Tile> {
+        Tile::all(self.batch, self.level)
     }
 
     fn worth_threads(self) -> bool {
@@ -191,20 +185,25 @@ impl DenseMap {
 
     /// From x, (B, T, inputs), to (B, T, outputs). The weights are the matrix, then the bias.
     pub fn forward(self, weights: &[f32], x: &[f32]) -> (Vec<f32>, SavedMap) {
-        let DenseMap { inputs, outputs, batch, steps, level } = self;
+        let DenseMap { inputs, outputs, batch, steps, .. } = self;
         assert_eq!(x.len(), batch * steps * inputs);
         let mut dense = Dense::new(inputs, outputs);
         dense.pack(weights);
-        let (from_len, to_len, series) = (steps * inputs, steps * outputs, self.series());
-        let mut saved = Recycled::new(batch.next_multiple_of(series) * from_len);
+        let (from_len, to_len) = (steps * inputs, steps * outputs);
+        let mut saved =
+            Recycled::new(self.tiles().map(|tile| tile.width()).sum::<usize>() * from_len);
         let mut y = vec![0.0; batch * to_len];
-        let jobs = saved.chunks_mut(series * from_len).zip(y.chunks_mut(series * to_len));
-        for_each(jobs.enumerate().collect(), self.worth_threads(), |(i, (rows, series))| {
-            let (tile, width) = self.tile(i);
-            let input = &mut rows[..from_len * width];
-            tile.gather(level, input, width, x, from_len);
+        let (mut of_tiles, mut of_series) = (&mut saved[..], &mut y[..]);
+        let jobs = self.tiles().map(|tile| {
+            let input = of_tiles.split_off_mut(..tile.width() * from_len).expect("all tiles");
+            let series = of_series.split_off_mut(..tile.count * to_len).expect("all series");
+            (tile, input, series)
+        });
+        for_each(jobs.collect(), self.worth_threads(), |(tile, input, series)| {
+            let (Tile { level, vectors, .. }, width) = (tile, tile.width());
+            tile.gather(input, x, from_len);
             let mut output = Recycled::new(to_len * width);
-            let (dense, vectors) = (&dense, tile.vectors);
+            let dense = &dense;
             level.run(Forward { dense, vectors, input, output: &mut output });
             level.run(Scatter::<false> { rows: &output, width, series, len: to_len });
         });
@@ -215,29 +214,35 @@ impl DenseMap {
     pub fn backward(self, saved: &SavedMap, upstream: &[f32], of_x: &mut [f32]) -> Vec<f32> {
         let DenseMap { inputs, outputs, batch, steps, level } = self;
         assert_eq!(upstream.len(), batch * steps * outputs);
-        let (from_len, to_len, series) = (steps * inputs, steps * outputs, self.series());
-        let tiles_per_share = tiles_per_share(Tile::number(batch, level.lanes()));
+        let (from_len, to_len) = (steps * inputs, steps * outputs);
         let weights = Dense::weights(inputs, outputs);
-        let of_shares = of_x.chunks_mut(tiles_per_share * series * from_len);
-        let mut gradients = Recycled::new(of_shares.len() * weights);
-        let jobs = of_shares.zip(gradients.chunks_mut(weights)).enumerate().collect();
-        for_each(jobs, self.worth_threads(), |(i, (of_x, gradient))| {
+        let tiles: Vec<Tile> = self.tiles().collect();
+        let shares = tiles.chunks(tiles_per_share(tiles.len()));
+        let mut gradients = Recycled::new(shares.len() * weights);
+        let mut rest = of_x;
+        let jobs = shares.zip(gradients.chunks_mut(weights)).map(|(tiles, gradient)| {
+            let series = tiles.iter().map(|tile| tile.count).sum::<usize>();
+            let of_x = rest.split_off_mut(..series * from_len).expect("series of all tiles");
+            (tiles, of_x, gradient)
+        });
+        for_each(jobs.collect(), self.worth_threads(), |(tiles, of_x, gradient)| {
             gradient.fill(0.0);
-            let mut of_y = Recycled::new(to_len * series);
-            let mut of_rows = Recycled::new(from_len * series);
-            let mut scratch = Recycled::new(scratch_len(inputs, level.lanes()));
-            for (j, series) in of_x.chunks_mut(series * from_len).enumerate() {
-                let index = i * tiles_per_share + j;
-                let (tile, width) = self.tile(index);
-                let vectors = tile.vectors;
-                let input = &saved.x[index * self.series() * from_len..][..from_len * width];
+            let mut of_y = Recycled::new(to_len * Tile::whole(level));
+            let mut of_rows = Recycled::new(from_len * Tile::whole(level));
+            let mut scratch = Recycled::new(scratch_len(inputs, level));
+            let mut of_x = of_x;
+            for &tile in tiles {
+                let (Tile { level, vectors, .. }, width) = (tile, tile.width());
+                // All tiles before are full.
+                let input = &saved.x[tile.first * from_len..][..from_len * width];
                 let upstream_rows = &mut of_y[..to_len * width];
-                tile.gather(level, upstream_rows, width, upstream, to_len);
+                tile.gather(upstream_rows, upstream, to_len);
                 let upstream = &*upstream_rows;
                 let input_gradient = &mut of_rows[..from_len * width];
                 let dense = &saved.dense;
                 level.run(Backward { dense, vectors, upstream, input_gradient });
                 let rows = &of_rows[..from_len * width];
+                let series = of_x.split_off_mut(..tile.count * from_len).expect("all series");
                 level.run(Scatter::<true> { rows, width, series, len: from_len });
                 let scratch = &mut scratch;
                 level.run(Weights { dense, vectors, input, upstream, gradient, scratch });

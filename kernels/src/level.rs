@@ -62,6 +62,16 @@ impl Level {
         }
     }
 
+    /// One with registers of half the width, for what would leave half of them empty.
+    pub(crate) fn narrower(self) -> Option<Level> {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => Some(Level::Avx2),
+            // Half of eight lanes is plain code here, slower than eight with some of them empty.
+            _ => None,
+        }
+    }
+
     /// Runs `kernel` with this instruction set, or with plain code where the machine lacks it.
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self {

@@ -12,7 +12,7 @@
 //! A right tile of few features would leave most lanes empty. There four rows of the left and three
 //! of the right meet in registers, lane by lane, and the lanes are summed at the end.
 
-use super::level::{Isa, Kernel};
+use super::level::{Isa, Kernel, Level};
 use super::product::{Block, PANEL, two_panels_fit};
 use super::tile::{BLOCK, Row, Tile, rows, rows_mut, transpose};
 use std::slice::ChunksExact;
@@ -76,11 +76,11 @@ fn transposed(features: usize, lanes: usize) -> usize {
     if rest <= unit / 2 { features - rest } else { features }
 }
 
-/// Floats of scratch memory for products with up to `right` right rows, of `lanes` lanes a
-/// register.
-pub(crate) fn scratch_len(right: usize, lanes: usize) -> usize {
+/// Floats of scratch memory for products with up to `right` right rows, at this level or a narrower
+/// one.
+pub(crate) fn scratch_len(right: usize, level: Level) -> usize {
     // A row of the widest tile may be longer than the depth.
-    DEPTH.max(Tile::whole(lanes)) * right.next_multiple_of(lanes.max(BLOCK))
+    DEPTH.max(Tile::whole(level)) * right.next_multiple_of(level.lanes().max(BLOCK))
 }
 
 /// Adds the product to `gradient`, row-major, a row for each of the left rows: those of `left(0)`,

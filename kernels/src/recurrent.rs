@@ -228,21 +228,8 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    fn lanes(self) -> usize {
-        self.stack.level.lanes()
-    }
-
-    /// Series of a whole tile.
-    fn series(self) -> usize {
-        Tile::whole(self.lanes())
-    }
-
-    fn tile(self, index: usize) -> Tile {
-        Tile::of(self.batch, self.lanes(), index)
-    }
-
-    fn tiles(self) -> usize {
-        Tile::number(self.batch, self.lanes())
+    fn tiles(self) -> impl Iterator<Item = Tile> {
+        Tile::all(self.batch, self.stack.level)
     }
 
     /// Values of a series of the input.
@@ -277,11 +264,17 @@ impl Pass<'_> {
         self.input_len() + self.stack.layers.iter().map(layer).sum::<usize>()
     }
 
-    /// Floats of the buffers of all tiles; the last one may be narrower.
-    fn buffers_len<K: Cell>(self) -> usize {
-        let Some(last) = self.tiles().checked_sub(1) else { return 0 };
-        let width = last * self.series() + self.tile(last).vectors * self.lanes();
-        width * self.lane_len::<K>()
+    /// Each tile with its buffers.
+    fn with_buffers<'b, K: Cell>(
+        self,
+        buffers: &'b mut [f32],
+    ) -> impl Iterator<Item = (Tile, TileBuffers<'b>)> {
+        let mut rest = buffers;
+        self.tiles().map(move |tile| {
+            let len = tile.width() * self.lane_len::<K>();
+            let buffers = rest.split_off_mut(..len).expect("buffers of all tiles");
+            (tile, self.split::<K>(buffers, tile.width()))
+        })
     }
 
     fn split<K: Cell>(self, buffers: &mut [f32], width: usize) -> TileBuffers<'_> {
@@ -303,11 +296,8 @@ impl Pass<'_> {
 
     /// Lays a state out as rows; zeros if there is none.
     fn gather_state(self, tile: Tile, rows: &mut [f32], state: Option<&[f32]>) {
-        let width = tile.vectors * self.lanes();
         match state {
-            Some(state) => {
-                tile.gather(self.stack.level, rows, width, state, rows.len() / width);
-            }
+            Some(state) => tile.gather(rows, state, rows.len() / tile.width()),
             None => rows.fill(0.0),
         }
     }
@@ -329,7 +319,8 @@ impl Pass<'_> {
             packed
         };
         let packed: Vec<_> = self.stack.layers.iter().map(pack).collect();
-        let mut buffers = Recycled::new(self.buffers_len::<K>());
+        let lanes = self.tiles().map(|tile| tile.width()).sum::<usize>();
+        let mut buffers = Recycled::new(lanes * self.lane_len::<K>());
         let outputs = self.forward(&packed, x, initial, every_step, &mut buffers);
         let Pass { batch, steps, repeated, .. } = self;
         (outputs, Saved { batch, steps, repeated, packed: of_kind(packed), buffers })
@@ -343,17 +334,17 @@ impl Pass<'_> {
         every_step: bool,
         buffers: &mut [f32],
     ) -> Outputs {
-        let level = self.stack.level;
         let len = self.steps * self.top();
         let mut hidden = vec![0.0; if every_step { self.batch * len } else { 0 }];
-        let mut outputs = hidden.chunks_mut(self.series() * len);
-        let tiles = buffers.chunks_mut(self.series() * self.lane_len::<K>());
-        let jobs = tiles.enumerate().map(|(i, buffers)| (i, buffers, outputs.next())).collect();
-        for_each(jobs, self.worth_threads::<K>(), |(i, buffers, output)| {
-            let tile = self.tile(i);
-            let width = tile.vectors * self.lanes();
-            let TileBuffers { x: rows, mut layers } = self.split::<K>(buffers, width);
-            tile.gather(level, rows, width, x, self.input_len());
+        let mut rest = &mut hidden[..];
+        let jobs = self.with_buffers::<K>(buffers).map(|(tile, buffers)| {
+            // `None` where no outputs are asked for.
+            (tile, buffers, rest.split_off_mut(..tile.count * len))
+        });
+        for_each(jobs.collect(), self.worth_threads::<K>(), |(tile, buffers, output)| {
+            let (Tile { level, vectors, .. }, width) = (tile, tile.width());
+            let TileBuffers { x: rows, mut layers } = buffers;
+            tile.gather(rows, x, self.input_len());
             for (l, layer) in packed.iter().enumerate() {
                 let (below, rest) = layers.split_at_mut(l);
                 let LayerBuffers { shape, gates, hidden, carried, .. } = &mut rest[0];
@@ -361,7 +352,6 @@ impl Pass<'_> {
                 self.gather_state(tile, &mut hidden[..shape.hidden * width], initial.hidden);
                 self.gather_state(tile, carried, initial.cell);
                 let input = self.read(rows, below, width);
-                let vectors = tile.vectors;
                 level.run(Forward { layer, vectors, input, gates, hidden, carried });
             }
             if let Some(series) = output {
@@ -399,15 +389,12 @@ impl Pass<'_> {
             cell: vec![0.0; self.batch * shape.carried::<K>()],
         };
         let mut states: Vec<_> = self.stack.layers.iter().map(zeros).collect();
-        let tiles = buffers.chunks_mut(self.series() * self.lane_len::<K>());
-        for (i, buffers) in tiles.enumerate() {
-            let tile = self.tile(i);
-            let width = tile.vectors * self.lanes();
-            for (states, layer) in states.iter_mut().zip(self.split::<K>(buffers, width).layers) {
-                let (level, units) = (self.stack.level, layer.shape.hidden);
-                tile.scatter(level, hidden(&layer, width), width, &mut states.hidden, units);
+        for (tile, buffers) in self.with_buffers::<K>(buffers) {
+            for (states, layer) in states.iter_mut().zip(buffers.layers) {
+                let units = layer.shape.hidden;
+                tile.scatter(hidden(&layer, tile.width()), &mut states.hidden, units);
                 if K::CARRIED > 0 {
-                    tile.scatter(level, layer.carried, width, &mut states.cell, units);
+                    tile.scatter(layer.carried, &mut states.cell, units);
                 }
             }
         }
@@ -424,27 +411,22 @@ impl Pass<'_> {
         let outputs = self.batch * self.steps * self.top();
         assert!(upstream.hidden.is_none_or(|hidden| hidden.len() == outputs));
         self.check::<K>(upstream.last);
-        let tiles_per_share = tiles_per_share(self.tiles());
-        let shares = self.tiles().div_ceil(tiles_per_share);
+        let mut tiles: Vec<_> = self.with_buffers::<K>(buffers).collect();
+        let tiles_per_share = tiles_per_share(tiles.len());
+        let shares = tiles.chunks_mut(tiles_per_share);
         let weights = self.stack.weights::<K>();
-        let mut gradients = Recycled::new(shares * weights);
+        let mut gradients = Recycled::new(shares.len() * weights);
 
-        // Without an input's gradient the chunks of nothing end at once.
-        let series = tiles_per_share * self.series();
-        let mut of_input = match input {
-            Some(input) => {
-                assert_eq!(input.len(), self.batch * self.input_len());
-                input.chunks_mut(series * self.input_len())
-            }
-            None => [].chunks_mut(1),
-        };
-        let shares = buffers.chunks_mut(series * self.lane_len::<K>());
-        let jobs = shares.zip(gradients.chunks_mut(weights)).enumerate();
-        let jobs = jobs.map(|(i, (buffers, gradient))| Share {
-            first: i * tiles_per_share,
-            buffers,
-            gradient,
-            of_input: of_input.next(),
+        if let Some(input) = &input {
+            assert_eq!(input.len(), self.batch * self.input_len());
+        }
+        let mut rest = input;
+        let jobs = shares.zip(gradients.chunks_mut(weights)).map(|(tiles, gradient)| {
+            let series = tiles.iter().map(|(tile, _)| tile.count).sum::<usize>();
+            let of_input = rest.as_mut().map(|rest| {
+                rest.split_off_mut(..series * self.input_len()).expect("series of all tiles")
+            });
+            Share { tiles, gradient, of_input }
         });
         for_each(jobs.collect(), self.worth_threads::<K>(), |share| {
             self.backward_share(packed, share, upstream);
@@ -458,38 +440,36 @@ impl Pass<'_> {
     fn backward_share<K: Cell>(
         self,
         packed: &[Packed<K>],
-        share: Share<'_>,
+        share: Share<'_, '_>,
         upstream: Upstream<'_>,
     ) {
         let level = self.stack.level;
-        let Share { first, buffers, gradient, mut of_input } = share;
+        let Share { tiles, gradient, mut of_input } = share;
         let Shape { input: features, hidden: units } = self.stack.layers[0];
         let rows = self.stack.layers.iter().map(|shape| shape.hidden.max(shape.input)).max();
         let rows = rows.unwrap_or(0);
         // The gradients of a layer's outputs and of its inputs.
-        let stream = || Recycled::new(self.steps * rows * self.series());
+        let widest = Tile::whole(level);
+        let stream = || Recycled::new(self.steps * rows * widest);
         let (mut outputs, mut inputs) = (stream(), stream());
-        let mut summed = Recycled::new(K::GATES * units * self.series());
-        let mut scratch = Recycled::new(scratch_len(rows, self.lanes()));
+        let mut summed = Recycled::new(K::GATES * units * widest);
+        let mut scratch = Recycled::new(scratch_len(rows, level));
         gradient.fill(0.0);
 
-        let tiles = buffers.chunks_mut(self.series() * self.lane_len::<K>());
-        for (i, buffers) in tiles.enumerate() {
-            let tile = self.tile(first + i);
-            let (vectors, width) = (tile.vectors, tile.vectors * self.lanes());
+        for (tile, TileBuffers { x, layers }) in tiles {
+            let (Tile { level, vectors, .. }, width) = (*tile, tile.width());
             let summed = &mut summed[..K::GATES * units * width];
-            let TileBuffers { x, mut layers } = self.split::<K>(buffers, width);
             if let Some(of_outputs) = upstream.hidden {
                 let len = self.steps * self.top();
-                tile.gather(level, &mut outputs[..len * width], width, of_outputs, len);
+                tile.gather(&mut outputs[..len * width], of_outputs, len);
             }
             let mut gradient = &mut gradient[..];
             for (l, layer) in packed.iter().enumerate().rev() {
                 let (below, rest) = layers.split_at_mut(l);
                 let LayerBuffers { shape, gates, hidden, carry, carried } = &mut rest[0];
                 let last = upstream.last.get(l).copied().unwrap_or_default();
-                self.gather_state(tile, carry, last.hidden);
-                self.gather_state(tile, carried, last.cell);
+                self.gather_state(*tile, carry, last.hidden);
+                self.gather_state(*tile, carried, last.cell);
                 level.run(Backward {
                     layer,
                     vectors,
@@ -532,10 +512,8 @@ impl Pass<'_> {
 }
 
 /// Tiles whose gradients are summed in their order.
-struct Share<'a> {
-    /// The first of them.
-    first: usize,
-    buffers: &'a mut [f32],
+struct Share<'a, 'b> {
+    tiles: &'a mut [(Tile, TileBuffers<'b>)],
     /// Of all weights.
     gradient: &'a mut [f32],
     /// Of the input of its series, if it is asked for.

@@ -16,34 +16,76 @@ pub(crate) type Row<S, const C: usize> = [<S as pulp::Simd>::f32s; C];
 pub(crate) const MAX_VECTORS: usize = 2;
 
 /// A range of the batch that goes through the computation together.
-#[derive(Clone, Copy, Debug)]
+///
+/// A batch is cut into whole tiles and narrower ones of what is left. All but the last are full, so that
+/// a tile's first series is also the first of its lanes among those of all tiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tile {
     /// The first series of the batch that it holds.
     pub(crate) first: usize,
     /// How many series it holds.
     pub(crate) count: usize,
+    /// The instruction set: that of the batch, or for a few series the next narrower one.
+    pub(crate) level: Level,
     /// The registers of a row: 1 or [`MAX_VECTORS`].
     pub(crate) vectors: usize,
 }
 
 impl Tile {
     /// How many series a whole tile holds.
-    pub(crate) fn whole(lanes: usize) -> usize {
-        lanes * MAX_VECTORS
+    pub(crate) fn whole(level: Level) -> usize {
+        level.lanes() * MAX_VECTORS
+    }
+
+    /// The tiles of a batch, in its order.
+    pub(crate) fn all(batch: usize, level: Level) -> impl Iterator<Item = Tile> {
+        Tile::after(0, batch, level)
     }
 
     /// How many tiles a batch is cut into.
-    pub(crate) fn number(batch: usize, lanes: usize) -> usize {
-        batch.div_ceil(Tile::whole(lanes))
+    pub(crate) fn number(batch: usize, level: Level) -> usize {
+        let whole = Tile::surely_whole(batch, level);
+        whole + Tile::after(whole, batch, level).count()
     }
 
-    /// Tile `index` of a batch; the last one is as narrow as its series allow.
-    pub(crate) fn of(batch: usize, lanes: usize, index: usize) -> Tile {
-        let width = Tile::whole(lanes);
-        let first = index * width;
-        let count = width.min(batch - first);
-        let vectors = count.div_ceil(lanes);
-        Tile { first, count, vectors }
+    /// Tile `index` of a batch.
+    pub(crate) fn of(batch: usize, level: Level, index: usize) -> Tile {
+        let whole = index.min(Tile::surely_whole(batch, level));
+        let tile = Tile::after(whole, batch, level).nth(index - whole);
+        tile.expect("a tile of the batch")
+    }
+
+    /// How many tiles at the beginning of a batch are whole, at least.
+    fn surely_whole(batch: usize, level: Level) -> usize {
+        (batch / Tile::whole(level)).saturating_sub(1)
+    }
+
+    /// The tiles of a batch after so many whole ones.
+    fn after(whole: usize, batch: usize, level: Level) -> impl Iterator<Item = Tile> {
+        let mut first = whole * Tile::whole(level);
+        std::iter::from_fn(move || {
+            let tile = (first < batch).then(|| Tile::at(first, batch - first, level))?;
+            first += tile.count;
+            Some(tile)
+        })
+    }
+
+    /// The tile from series `first` on, of which there are `left`.
+    fn at(first: usize, left: usize, level: Level) -> Tile {
+        let whole = Tile::whole(level);
+        let (level, vectors) = match level.narrower() {
+            Some(narrower) if left <= narrower.lanes() => (narrower, 1),
+            // Whole tiles are large here: threads that end with smaller ones wait less for each other.
+            Some(_) if left < 2 * whole => (level, 1),
+            None if left <= level.lanes() => (level, 1),
+            _ => (level, MAX_VECTORS),
+        };
+        Tile { first, count: left.min(vectors * level.lanes()), level, vectors }
+    }
+
+    /// Lanes of a row.
+    pub(crate) fn width(&self) -> usize {
+        self.vectors * self.level.lanes()
     }
 
     /// Its series, of `len` values, in a batch.
@@ -51,31 +93,17 @@ impl Tile {
         self.first * len..(self.first + self.count) * len
     }
 
-    /// Lays its series of a batch out as rows of `width` lanes; a series has `len` values.
-    pub(crate) fn gather(
-        &self,
-        level: Level,
-        rows: &mut [f32],
-        width: usize,
-        batch: &[f32],
-        len: usize,
-    ) {
+    /// Lays its series of a batch out as rows; a series has `len` values.
+    pub(crate) fn gather(&self, rows: &mut [f32], batch: &[f32], len: usize) {
         let batch = &batch[self.series(len)];
         let series = |lane: usize| &batch[lane * len..][..len];
-        level.run(Gather { rows, width, count: self.count, series });
+        self.level.run(Gather { rows, width: self.width(), count: self.count, series });
     }
 
-    /// Writes its rows of `width` lanes as series of `len` values to their places in a batch.
-    pub(crate) fn scatter(
-        &self,
-        level: Level,
-        rows: &[f32],
-        width: usize,
-        batch: &mut [f32],
-        len: usize,
-    ) {
+    /// Writes its rows as series of `len` values to their places in a batch.
+    pub(crate) fn scatter(&self, rows: &[f32], batch: &mut [f32], len: usize) {
         let series = &mut batch[self.series(len)];
-        level.run(Scatter::<false> { rows, width, series, len });
+        self.level.run(Scatter::<false> { rows, width: self.width(), series, len });
     }
 }
 
@@ -194,6 +222,32 @@ impl<const ADD: bool> Kernel for Scatter<'_, ADD> {
                         None => to.copy_from_slice(&column[..to.len()]),
                     }
                 }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_hold_every_series_once_and_waste_less_than_a_register() {
+        for level in Level::available() {
+            let narrowest = level.narrower().unwrap_or(level).lanes();
+            for batch in 0..=5 * Tile::whole(level) {
+                let tiles: Vec<Tile> = Tile::all(batch, level).collect();
+                assert_eq!(tiles.len(), Tile::number(batch, level), "{level:?}, {batch} series");
+                let mut lanes = 0;
+                for (i, tile) in tiles.iter().enumerate() {
+                    assert_eq!(*tile, Tile::of(batch, level, i), "{level:?}, {batch} series");
+                    // The next one starts where this one's lanes end, so this one is full.
+                    assert_eq!(tile.first, lanes, "{level:?}, {batch} series");
+                    lanes += tile.width();
+                }
+                let last = tiles.last().map_or(0, |tile| tile.first + tile.count);
+                assert_eq!(last, batch, "{level:?}");
+                assert!(lanes - batch < narrowest, "{level:?}, {batch} series, {lanes} lanes");
             }
         }
     }

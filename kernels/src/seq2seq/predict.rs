@@ -3,7 +3,7 @@
 use super::network::Network;
 use super::pass::ForwardPass;
 use super::workspace::Workspace;
-use crate::tile::{Gather, MAX_VECTORS, Scatter, Tile};
+use crate::tile::{Gather, Scatter, Tile};
 use rayon::prelude::*;
 
 impl Network {
@@ -14,37 +14,35 @@ impl Network {
         let future_len = future_steps * self.shape.outputs;
         assert!(past_steps > 0 && future_steps > 0 && past.len().is_multiple_of(past_len));
         let series = past.len() / past_len;
-        let lanes = self.level.lanes();
         let mut output = vec![0.0; series * future_len];
 
-        let workspace = |vectors| {
-            let width = vectors * lanes;
-            Workspace::new(&self.shape, past_steps, future_steps, width, false)
-        };
+        let workspace = |width| Workspace::new(&self.shape, past_steps, future_steps, width, false);
         let run = |work: &mut Workspace, tile: Tile, output: &mut [f32]| {
-            let width = tile.vectors * lanes;
-            self.level.run(Gather {
+            let (Tile { level, vectors, .. }, width) = (tile, tile.width());
+            level.run(Gather {
                 rows: &mut work.past[..past_len * width],
                 width,
                 count: tile.count,
                 series: |lane| &past[(tile.first + lane) * past_len..][..past_len],
             });
-            self.level.run(ForwardPass { network: self, work, vectors: tile.vectors });
+            level.run(ForwardPass { network: self, work, vectors });
             let rows = &work.output[..future_len * width];
-            self.level.run(Scatter::<false> { rows, width, series: output, len: future_len });
+            level.run(Scatter::<false> { rows, width, series: output, len: future_len });
         };
-        if series <= Tile::whole(lanes) {
-            // One tile: not worth a thread.
-            if series > 0 {
-                let tile = Tile::of(series, lanes, 0);
-                run(&mut workspace(tile.vectors), tile, &mut output);
-            }
-            return output;
+        let mut rest = &mut output[..];
+        let jobs = Tile::all(series, self.level).map(|tile| {
+            (tile, rest.split_off_mut(..tile.count * future_len).expect("outputs of all tiles"))
+        });
+        if series <= Tile::whole(self.level) {
+            // Not worth a thread.
+            jobs.for_each(|(tile, output)| run(&mut workspace(tile.width()), tile, output));
+        } else {
+            let jobs: Vec<_> = jobs.collect();
+            jobs.into_par_iter().for_each_init(
+                || workspace(Tile::whole(self.level)),
+                |work, (tile, output)| run(work, tile, output),
+            );
         }
-        output.par_chunks_mut(Tile::whole(lanes) * future_len).enumerate().for_each_init(
-            || workspace(MAX_VECTORS),
-            |work, (i, output)| run(work, Tile::of(series, lanes, i), output),
-        );
         output
     }
 }

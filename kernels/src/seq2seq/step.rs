@@ -165,10 +165,9 @@ impl TrainStep {
             self.shares[0].gradient.fill(0.0);
             return 0.0;
         }
-        let lanes = self.network.level.lanes();
         let values = self.future_steps * self.network.shape.outputs;
         let factor = self.loss.factor(batch.len(), values);
-        let tiles = Tile::number(batch.len(), lanes);
+        let tiles = Tile::number(batch.len(), self.network.level);
         let gradients = tiles.min(MAX_SHARES) * self.weights.len();
         // Large layers: the activations of all tiles are fewer than the numbers of several
         // gradients, none of which would stay in any cache. So one gradient is summed over the
@@ -223,7 +222,7 @@ impl TrainStep {
         let NetworkShape { hidden, .. } = &self.network.shape;
         let steps = self.past_steps + self.future_steps;
         let rows = hidden.iter().map(|hidden| (Gru::SAVED + 1) * hidden).sum::<usize>();
-        tiles * steps * rows * Tile::whole(self.network.level.lanes())
+        tiles * steps * rows * Tile::whole(self.network.level)
     }
 
     /// The optimiser, with the gradient scaled down if it is too long.
@@ -255,13 +254,13 @@ impl TrainStep {
             self.shares.push(Share::new(self.weights.len()));
         }
         let NetworkShape { hidden, features, .. } = &self.network.shape;
-        let width = Tile::whole(self.network.level.lanes());
+        let width = Tile::whole(self.network.level);
         while self.workspaces.len() < workspaces {
             let (shape, past, future) = (&self.network.shape, self.past_steps, self.future_steps);
             self.workspaces.push(Workspace::new(shape, past, future, width, true));
         }
         let rows = hidden.iter().copied().max().unwrap_or(0).max(*features);
-        let scratch = scratch_len(rows, self.network.level.lanes());
+        let scratch = scratch_len(rows, self.network.level);
         let scratch = || Mutex::new(Aligned::zeros(scratch));
         self.scratch.resize_with(self.scratch.len().max(rayon::current_num_threads()), scratch);
     }
@@ -279,7 +278,7 @@ struct Pass<'a> {
 
 impl Pass<'_> {
     fn tile(&self, index: usize, network: &Network) -> Tile {
-        Tile::of(self.batch.len(), network.level.lanes(), index)
+        Tile::of(self.batch.len(), network.level, index)
     }
 }
 
@@ -369,10 +368,11 @@ impl Engine<'_> {
         let mut scratch = self.scratch[thread].lock().unwrap_or_else(PoisonError::into_inner);
         for Piece { place, weights } in pieces {
             for (tile, work) in tiles.clone().zip(work) {
-                self.network.level.run(WeightsPass {
+                let Tile { level, vectors, .. } = self.pass.tile(tile, self.network);
+                level.run(WeightsPass {
                     network: self.network,
                     work,
-                    vectors: self.pass.tile(tile, self.network).vectors,
+                    vectors,
                     place,
                     gradient: &mut gradient[weights.start - start..weights.end - start],
                     scratch: &mut scratch,
@@ -390,29 +390,29 @@ impl Network {
         let tile = pass.tile(tile, self);
         let past_len = work.past_steps * self.shape.features;
         let future_len = work.future_steps * self.shape.outputs;
-        let (vectors, width) = (tile.vectors, tile.vectors * self.level.lanes());
+        let (Tile { level, vectors, .. }, width) = (tile, tile.width());
         let series = |lane: usize| batch[tile.first + lane];
-        self.level.run(Gather {
+        level.run(Gather {
             rows: &mut work.past[..past_len * width],
             width,
             count: tile.count,
             series: |lane| &windows.past[series(lane) * past_len..][..past_len],
         });
-        self.level.run(Gather {
+        level.run(Gather {
             rows: &mut work.future[..future_len * width],
             width,
             count: tile.count,
             series: |lane| &windows.future[series(lane) * future_len..][..future_len],
         });
-        self.level.run(ForwardPass { network: self, work, vectors });
-        let squares = self.level.run(Residual {
+        level.run(ForwardPass { network: self, work, vectors });
+        let squares = level.run(Residual {
             output: &mut work.output[..future_len * width],
             target: &work.future[..future_len * width],
             width,
             count: tile.count,
             scale: (2.0 * factor) as f32,
         });
-        self.level.run(BackwardPass { network: self, work, vectors });
+        level.run(BackwardPass { network: self, work, vectors });
         squares
     }
 }
