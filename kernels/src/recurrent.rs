@@ -5,6 +5,7 @@
 
 use super::aligned::Recycled;
 use super::cell::Cell;
+use super::dense::{self, Dense};
 use super::gru::Gru;
 use super::layer::{self, Backward, Forward, InputGradient, Packed, Part, Shape, Traces, Weights};
 use super::level::Level;
@@ -31,11 +32,13 @@ pub enum CellKind {
 ///
 /// The weights are one flat slice, layer after layer, each in the order `weight_ih` (G·H, D),
 /// `weight_hh` (G·H, H), `bias_ih` (G·H), `bias_hh` (G·H), each row-major, with the G gates in the
-/// order that [`CellKind`] tells.
+/// order that [`CellKind`] tells. Those of a dense head follow: its matrix (O, H) and its bias (O).
 #[derive(Clone, Debug)]
 pub struct RecurrentStack {
     cell: CellKind,
     layers: Vec<Shape>,
+    /// Features that a dense head makes of the last layer's outputs, O.
+    head: Option<usize>,
     level: Level,
 }
 
@@ -69,9 +72,9 @@ pub struct OwnedStates {
 /// What a stack computes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outputs {
-    /// The hidden states of the last layer after each step, (B, T, H); empty if they were not asked
-    /// for.
-    pub hidden: Vec<f32>,
+    /// The hidden states of the last layer after each step, (B, T, H), or what the head makes of them,
+    /// (B, T, O); empty if they were not asked for.
+    pub every_step: Vec<f32>,
     /// The states of each layer after the last step.
     pub last: Vec<OwnedStates>,
 }
@@ -79,8 +82,8 @@ pub struct Outputs {
 /// The gradients of what [`RecurrentStack::forward`] has computed.
 #[derive(Clone, Copy, Debug)]
 pub struct Upstream<'a> {
-    /// Of the outputs, (B, T, H); zeros if `None`.
-    pub hidden: Option<&'a [f32]>,
+    /// Of the outputs, (B, T, H), or (B, T, O) with a head; zeros if `None`.
+    pub every_step: Option<&'a [f32]>,
     /// Of the states of each layer after the last step; zeros if there are none.
     pub last: &'a [States<'a>],
 }
@@ -100,6 +103,7 @@ pub struct Saved {
     steps: usize,
     repeated: bool,
     packed: PackedStack,
+    head: Option<Dense>,
     /// The [`TileBuffers`], tile after tile.
     buffers: Recycled,
 }
@@ -154,7 +158,13 @@ impl RecurrentStack {
             input = hidden;
         }
         assert!(!layers.is_empty(), "a stack needs a layer");
-        RecurrentStack { cell, layers, level }
+        RecurrentStack { cell, layers, head: None, level }
+    }
+
+    /// The same with a dense head of so many outputs, at least 1.
+    pub fn with_head(self, outputs: usize) -> Self {
+        assert!(outputs > 0, "a head needs outputs");
+        RecurrentStack { head: Some(outputs), ..self }
     }
 
     /// How many weights the stack has.
@@ -167,7 +177,17 @@ impl RecurrentStack {
     }
 
     fn weights<K: Cell>(&self) -> usize {
+        let of_head = self.head.map_or(0, |outputs| Dense::weights(self.top(), outputs));
+        self.weights_of_layers::<K>() + of_head
+    }
+
+    fn weights_of_layers<K: Cell>(&self) -> usize {
         self.layers.iter().map(|shape| shape.weights::<K>()).sum()
+    }
+
+    /// Units of the last layer.
+    fn top(&self) -> usize {
+        self.layers[self.layers.len() - 1].hidden
     }
 
     /// Runs over the input from the initial states, one for each layer, or zeros if there are none;
@@ -208,12 +228,12 @@ impl RecurrentStack {
         upstream: Upstream<'_>,
         input: Option<&mut [f32]>,
     ) -> Gradients {
-        let Saved { batch, steps, repeated, packed, mut buffers } = saved;
+        let Saved { batch, steps, repeated, packed, head, buffers } = saved;
         let pass = Pass { stack: self, batch, steps, repeated };
-        match &packed {
-            PackedStack::SimpleRnn(packed) => pass.backward(packed, &mut buffers, upstream, input),
-            PackedStack::Gru(packed) => pass.backward(packed, &mut buffers, upstream, input),
-            PackedStack::Lstm(packed) => pass.backward(packed, &mut buffers, upstream, input),
+        match packed {
+            PackedStack::SimpleRnn(packed) => pass.backward(packed, head, buffers, upstream, input),
+            PackedStack::Gru(packed) => pass.backward(packed, head, buffers, upstream, input),
+            PackedStack::Lstm(packed) => pass.backward(packed, head, buffers, upstream, input),
         }
     }
 }
@@ -237,9 +257,9 @@ impl Pass<'_> {
         self.stack.layers[0].input * if self.repeated { 1 } else { self.steps }
     }
 
-    /// Units of the last layer.
-    fn top(self) -> usize {
-        self.stack.layers[self.stack.layers.len() - 1].hidden
+    /// Values of a series of the outputs.
+    fn output_len(self) -> usize {
+        self.steps * self.stack.head.unwrap_or(self.stack.top())
     }
 
     fn worth_threads<K: Cell>(self) -> bool {
@@ -319,24 +339,30 @@ impl Pass<'_> {
             packed
         };
         let packed: Vec<_> = self.stack.layers.iter().map(pack).collect();
+        let head = self.stack.head.map(|outputs| {
+            let mut head = Dense::new(self.stack.top(), outputs);
+            head.pack(rest);
+            head
+        });
         let lanes = self.tiles().map(|tile| tile.width()).sum::<usize>();
         let mut buffers = Recycled::new(lanes * self.lane_len::<K>());
-        let outputs = self.forward(&packed, x, initial, every_step, &mut buffers);
+        let outputs = self.forward(&packed, head.as_ref(), x, initial, every_step, &mut buffers);
         let Pass { batch, steps, repeated, .. } = self;
-        (outputs, Saved { batch, steps, repeated, packed: of_kind(packed), buffers })
+        (outputs, Saved { batch, steps, repeated, packed: of_kind(packed), head, buffers })
     }
 
     fn forward<K: Cell + Sync>(
         self,
         packed: &[Packed<K>],
+        head: Option<&Dense>,
         x: &[f32],
         initial: &[States<'_>],
         every_step: bool,
         buffers: &mut [f32],
     ) -> Outputs {
-        let len = self.steps * self.top();
-        let mut hidden = vec![0.0; if every_step { self.batch * len } else { 0 }];
-        let mut rest = &mut hidden[..];
+        let len = self.output_len();
+        let mut of_every_step = vec![0.0; if every_step { self.batch * len } else { 0 }];
+        let mut rest = &mut of_every_step[..];
         let jobs = self.with_buffers::<K>(buffers).map(|(tile, buffers)| {
             // `None` where no outputs are asked for.
             (tile, buffers, rest.split_off_mut(..tile.count * len))
@@ -355,12 +381,17 @@ impl Pass<'_> {
                 level.run(Forward { layer, vectors, input, gates, hidden, carried });
             }
             if let Some(series) = output {
-                let rows = layers[layers.len() - 1].outputs(width);
-                level.run(Scatter::<false> { rows, width, series, len });
+                let hidden = layers[layers.len() - 1].outputs(width);
+                let Some(dense) = head else {
+                    return level.run(Scatter::<false> { rows: hidden, width, series, len });
+                };
+                let mut rows = Recycled::new(len * width);
+                level.run(dense::Forward { dense, vectors, input: hidden, output: &mut rows });
+                level.run(Scatter::<false> { rows: &rows, width, series, len });
             }
         });
         let last = self.owned_states::<K>(buffers, |buffers, width| buffers.last(width));
-        Outputs { hidden, last }
+        Outputs { every_step: of_every_step, last }
     }
 
     /// What the layer above some others reads.
@@ -403,15 +434,16 @@ impl Pass<'_> {
 
     fn backward<K: Cell + Sync>(
         self,
-        packed: &[Packed<K>],
-        buffers: &mut [f32],
+        packed: Vec<Packed<K>>,
+        head: Option<Dense>,
+        mut buffers: Recycled,
         upstream: Upstream<'_>,
         input: Option<&mut [f32]>,
     ) -> Gradients {
-        let outputs = self.batch * self.steps * self.top();
-        assert!(upstream.hidden.is_none_or(|hidden| hidden.len() == outputs));
+        let outputs = self.batch * self.output_len();
+        assert!(upstream.every_step.is_none_or(|gradient| gradient.len() == outputs));
         self.check::<K>(upstream.last);
-        let mut tiles: Vec<_> = self.with_buffers::<K>(buffers).collect();
+        let mut tiles: Vec<_> = self.with_buffers::<K>(&mut buffers).collect();
         let tiles_per_share = tiles_per_share(tiles.len());
         let shares = tiles.chunks_mut(tiles_per_share);
         let weights = self.stack.weights::<K>();
@@ -429,17 +461,18 @@ impl Pass<'_> {
             Share { tiles, gradient, of_input }
         });
         for_each(jobs.collect(), self.worth_threads::<K>(), |share| {
-            self.backward_share(packed, share, upstream);
+            self.backward_share(&packed, head.as_ref(), share, upstream);
         });
 
         let weights = sum_of_shares(&gradients, weights);
-        let initial = self.owned_states::<K>(buffers, |buffers, _| &*buffers.carry);
+        let initial = self.owned_states::<K>(&mut buffers, |buffers, _| &*buffers.carry);
         Gradients { initial, weights }
     }
 
     fn backward_share<K: Cell>(
         self,
         packed: &[Packed<K>],
+        head: Option<&Dense>,
         share: Share<'_, '_>,
         upstream: Upstream<'_>,
     ) {
@@ -447,7 +480,7 @@ impl Pass<'_> {
         let Share { tiles, gradient, mut of_input } = share;
         let Shape { input: features, hidden: units } = self.stack.layers[0];
         let rows = self.stack.layers.iter().map(|shape| shape.hidden.max(shape.input)).max();
-        let rows = rows.unwrap_or(0);
+        let rows = rows.max(self.stack.head).unwrap_or(0);
         // The gradients of a layer's outputs and of its inputs.
         let widest = Tile::whole(level);
         let stream = || Recycled::new(self.steps * rows * widest);
@@ -459,11 +492,29 @@ impl Pass<'_> {
         for (tile, TileBuffers { x, layers }) in tiles {
             let (Tile { level, vectors, .. }, width) = (*tile, tile.width());
             let summed = &mut summed[..K::GATES * units * width];
-            if let Some(of_outputs) = upstream.hidden {
-                let len = self.steps * self.top();
-                tile.gather(&mut outputs[..len * width], of_outputs, len);
+            let (mut gradient, of_head) =
+                gradient.split_at_mut(self.stack.weights_of_layers::<K>());
+            let len = self.output_len();
+            match (upstream.every_step, head) {
+                (None, _) => {}
+                (Some(given), None) => tile.gather(&mut outputs[..len * width], given, len),
+                (Some(given), Some(dense)) => {
+                    let upstream = &mut inputs[..len * width];
+                    tile.gather(upstream, given, len);
+                    let (input, upstream) = (layers[packed.len() - 1].outputs(width), &*upstream);
+                    let input_gradient = &mut outputs[..input.len()];
+                    level.run(dense::Backward { dense, vectors, upstream, input_gradient });
+                    let (gradient, scratch) = (of_head, &mut scratch[..]);
+                    level.run(dense::Weights {
+                        dense,
+                        vectors,
+                        input,
+                        upstream,
+                        gradient,
+                        scratch,
+                    });
+                }
             }
-            let mut gradient = &mut gradient[..];
             for (l, layer) in packed.iter().enumerate().rev() {
                 let (below, rest) = layers.split_at_mut(l);
                 let LayerBuffers { shape, gates, hidden, carry, carried } = &mut rest[0];
@@ -475,7 +526,7 @@ impl Pass<'_> {
                     vectors,
                     gates,
                     hidden,
-                    upstream: (l + 1 < packed.len() || upstream.hidden.is_some())
+                    upstream: (l + 1 < packed.len() || upstream.every_step.is_some())
                         .then_some(&outputs[..self.steps * shape.hidden * width]),
                     carry,
                     carried,

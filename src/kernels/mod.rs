@@ -12,5 +12,5 @@ pub use seq2seq_kernels as cpu;
 pub use seq2seq_kernels::DecoderInput;
 #[cfg(feature = "cuda")]
 pub use seq2seq_kernels::cuda;
-pub use tape::RecurrentDevice;
 pub(crate) use tape::values;
+pub use tape::{Head, RecurrentDevice};

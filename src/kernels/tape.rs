@@ -44,14 +44,28 @@ pub trait RecurrentDevice<E: Dtype>: Device<E> {
         layer_by_layer(layers, x, states, reference::gru)
     }
 
-    /// As [`gru`](RecurrentDevice::gru), over the same x, `(B, D)`, at every one of `steps` steps.
-    fn gru_repeated<T: Tape<E, Self>>(
+    /// As [`gru`](RecurrentDevice::gru), with [`dense`](RecurrentDevice::dense) at every step:
+    /// `(B, T, N)`.
+    fn gru_dense<T: Tape<E, Self>>(
         layers: &[GruWeights<E, Self>],
+        head: Head<'_, E, Self>,
+        x: Sequence<E, Self, T>,
+        states: Option<&[State<E, Self>]>,
+    ) -> Sequence<E, Self, T> {
+        let (weight, bias) = head;
+        Self::dense(weight, bias, Self::gru(layers, x, states).0)
+    }
+
+    /// As [`gru_dense`](RecurrentDevice::gru_dense), over the same x, `(B, D)`, at every one of `steps`
+    /// steps.
+    fn gru_repeated_dense<T: Tape<E, Self>>(
+        layers: &[GruWeights<E, Self>],
+        head: Head<'_, E, Self>,
         x: State<E, Self, T>,
         steps: usize,
         states: Option<&[State<E, Self>]>,
-    ) -> OutputsAndStates<E, Self, T> {
-        Self::gru(layers, reference::repeat(x, steps), states)
+    ) -> Sequence<E, Self, T> {
+        Self::gru_dense(layers, head, reference::repeat(x, steps), states)
     }
 
     /// As [`simple_rnn`](RecurrentDevice::simple_rnn), of LSTM layers, whose states are two tensors,
@@ -101,6 +115,9 @@ pub trait RecurrentDevice<E: Dtype>: Device<E> {
     }
 }
 
+/// The weights of a dense layer: the matrix `(N, K)` and the bias `(N,)`.
+pub type Head<'a, E, D> = (&'a Tensor<(usize, usize), E, D>, &'a Tensor<(usize,), E, D>);
+
 impl RecurrentDevice<f64> for Cpu {}
 
 #[cfg(feature = "cuda")]
@@ -130,15 +147,27 @@ impl RecurrentDevice<f32> for Cpu {
     }
 
     #[inline(never)]
-    fn gru_repeated<T: Tape<f32, Cpu>>(
+    fn gru_dense<T: Tape<f32, Cpu>>(
         layers: &[GruWeights<f32, Cpu>],
+        head: Head<'_, f32, Cpu>,
+        x: Sequence<f32, Cpu, T>,
+        states: Option<&[State<f32, Cpu>]>,
+    ) -> Sequence<f32, Cpu, T> {
+        let given = Given { head: Some(head), ..Given::sequence(CellKind::Gru, layers, &x, true) };
+        fused(given, x, single(states)).every_step(|[state]| state).0
+    }
+
+    #[inline(never)]
+    fn gru_repeated_dense<T: Tape<f32, Cpu>>(
+        layers: &[GruWeights<f32, Cpu>],
+        head: Head<'_, f32, Cpu>,
         x: State<f32, Cpu, T>,
         steps: usize,
         states: Option<&[State<f32, Cpu>]>,
-    ) -> OutputsAndStates<f32, Cpu, T> {
-        let (cell, batch) = (CellKind::Gru, x.shape().0);
-        let given = Given { cell, layers, batch, steps, repeated: true, every_step: true };
-        fused(given, x, single(states)).every_step(|[state]| state)
+    ) -> Sequence<f32, Cpu, T> {
+        let (cell, batch, head) = (CellKind::Gru, x.shape().0, Some(head));
+        let given = Given { cell, layers, batch, steps, repeated: true, every_step: true, head };
+        fused(given, x, single(states)).every_step(|[state]| state).0
     }
 
     #[inline(never)]
@@ -236,6 +265,8 @@ struct Given<'a> {
     repeated: bool,
     /// Whether the outputs of all steps are asked for.
     every_step: bool,
+    /// A dense layer for the outputs of all steps.
+    head: Option<Head<'a, f32, Cpu>>,
 }
 
 impl<'a> Given<'a> {
@@ -246,13 +277,13 @@ impl<'a> Given<'a> {
         every_step: bool,
     ) -> Self {
         let (batch, steps, _) = *x.shape();
-        Given { cell, layers, batch, steps, repeated: false, every_step }
+        Given { cell, layers, batch, steps, repeated: false, every_step, head: None }
     }
 }
 
 /// What a stack computes, and the tape.
 struct Fused<T, const N: usize> {
-    /// Of the last layer, `(B, T, H)`, if they were asked for.
+    /// Of the last layer, `(B, T, H)`, or of the head, `(B, T, N)`, if they were asked for.
     outputs: Option<Sequence<f32, Cpu>>,
     /// The hidden state and, in an LSTM, the cell state of each layer after the last step.
     last: Vec<[State<f32, Cpu>; N]>,
@@ -277,7 +308,7 @@ impl<T: Tape<f32, Cpu>, const N: usize> Fused<T, N> {
 /// A stack over x, `(B, T, D)` or repeated `(B, D)`, from the hidden state and, in an LSTM, the cell
 /// state of each layer, `(B, H)` each; from zeros, if there are none.
 fn fused<S: Shape, T: Tape<f32, Cpu>, const N: usize>(
-    Given { cell, layers, batch, steps, repeated, every_step }: Given<'_>,
+    Given { cell, layers, batch, steps, repeated, every_step, head }: Given<'_>,
     x: Tensor<S, f32, Cpu, T>,
     states: Vec<[State<f32, Cpu>; N]>,
 ) -> Fused<T, N> {
@@ -295,13 +326,20 @@ fn fused<S: Shape, T: Tape<f32, Cpu>, const N: usize>(
     let initial: Vec<_> = initial.iter().map(borrow).collect();
 
     let hidden: Vec<_> = layers.iter().map(RecurrentWeights::hidden_size).collect();
-    let stack = RecurrentStack::new(cell, layers[0].inputs(), &hidden, Level::best());
+    let mut stack = RecurrentStack::new(cell, layers[0].inputs(), &hidden, Level::best());
+    let mut outputs = hidden[hidden.len() - 1];
+    if let Some((weight, _)) = head {
+        outputs = weight.shape().0;
+        stack = stack.with_head(outputs);
+    }
+    let shape = (batch, steps, outputs);
     let x_values = copied(&x);
     let input = match repeated {
         true => Input::Repeated(&x_values, steps),
         false => Input::Sequence(&x_values),
     };
-    let flat = flatten(layers, stack.num_weights());
+    let weights = in_order(layers, head);
+    let flat = flatten(&weights, stack.num_weights());
     let (outputs, saved) = stack.forward(&flat, input, &initial, batch, every_step);
     let tensors = |(mut last, &hidden): (OwnedStates, &usize)| -> [State<f32, Cpu>; N] {
         let parts = [&mut last.hidden, &mut last.cell];
@@ -309,19 +347,18 @@ fn fused<S: Shape, T: Tape<f32, Cpu>, const N: usize>(
         array::from_fn(|_| dev.tensor_from_vec(parts.next().unwrap_or_default(), (batch, hidden)))
     };
     let last: Vec<_> = outputs.last.into_iter().zip(&hidden).map(tensors).collect();
-    let shape = (batch, steps, hidden[hidden.len() - 1]);
-    let outputs = every_step.then(|| dev.tensor_from_vec(outputs.hidden, shape));
+    let outputs = every_step.then(|| dev.tensor_from_vec(outputs.every_step, shape));
 
     // A ghost stands for a tensor on the tape without holding its values.
     let (x_ghost, outputs_ghost) = (x.ghost(), outputs.as_ref().map(|outputs| outputs.ghost()));
     let ghosts = |states: &[State<f32, Cpu>; N]| states.each_ref().map(|state| state.ghost());
     let first_ghosts: Vec<_> = states.iter().map(ghosts).collect();
     let last_ghosts: Vec<_> = last.iter().map(ghosts).collect();
-    let weights: Vec<_> = layers
+    let weights: Vec<_> = weights
         .iter()
-        .map(|weights| {
-            let matrices = [weights.weight_ih.ghost(), weights.weight_hh.ghost()];
-            (matrices, [weights.bias_ih.ghost(), weights.bias_hh.ghost()])
+        .map(|(matrices, biases)| {
+            let matrices: Vec<_> = matrices.iter().map(|matrix| matrix.ghost()).collect();
+            (matrices, biases.iter().map(|bias| bias.ghost()).collect::<Vec<_>>())
         })
         .collect();
     tape.add_backward_op(move |gradients| {
@@ -341,7 +378,7 @@ fn fused<S: Shape, T: Tape<f32, Cpu>, const N: usize>(
         let mut of_x = take::<Vec<_>>(gradients.get_or_alloc_mut(&x_ghost)?);
 
         let last: Vec<_> = of_last.iter().map(borrow).collect();
-        let upstream = Upstream { hidden: of_outputs.as_deref(), last: &last };
+        let upstream = Upstream { every_step: of_outputs.as_deref(), last: &last };
         let result = stack.backward(saved, upstream, Some(&mut of_x));
 
         **gradients.get_or_alloc_mut(&x_ghost)? = of_x;
@@ -391,16 +428,31 @@ fn copied<S: Shape>(tensor: &Tensor<S, f32, Cpu>) -> Recycled {
     values
 }
 
+/// The weights of a layer or of the head: matrices, then biases.
+type Weights<'a> = (Vec<&'a Tensor<(usize, usize), f32, Cpu>>, Vec<&'a Tensor<(usize,), f32, Cpu>>);
+
 /// All weights in the order of [`RecurrentStack`].
-fn flatten(layers: &[RecurrentWeights<f32, Cpu>], length: usize) -> Recycled {
+fn in_order<'a>(
+    layers: &'a [RecurrentWeights<f32, Cpu>],
+    head: Option<Head<'a, f32, Cpu>>,
+) -> Vec<Weights<'a>> {
+    let of_layer = |layer: &'a RecurrentWeights<f32, Cpu>| -> Weights<'a> {
+        let RecurrentWeights { weight_ih, weight_hh, bias_ih, bias_hh } = layer;
+        (vec![weight_ih, weight_hh], vec![bias_ih, bias_hh])
+    };
+    let of_head = head.map(|(weight, bias)| -> Weights<'a> { (vec![weight], vec![bias]) });
+    layers.iter().map(of_layer).chain(of_head).collect()
+}
+
+fn flatten(weights: &[Weights<'_>], length: usize) -> Recycled {
     let mut flat = Recycled::new(length);
     let mut rest = &mut flat[..];
     let mut next = |len: usize| rest.split_off_mut(..len).expect("weights of all layers");
-    for RecurrentWeights { weight_ih, weight_hh, bias_ih, bias_hh } in layers {
-        for matrix in [weight_ih, weight_hh] {
+    for (matrices, biases) in weights {
+        for matrix in matrices {
             matrix.copy_into(next(matrix.shape().num_elements()));
         }
-        for bias in [bias_ih, bias_hh] {
+        for bias in biases {
             bias.copy_into(next(bias.shape().num_elements()));
         }
     }

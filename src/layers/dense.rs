@@ -6,7 +6,7 @@ use std::fmt;
 use super::initializer::zeros;
 use super::{Initializer, Parameter, ParameterMut, Parameters};
 use crate::error::{Error, Result, check_size};
-use crate::kernels::{RecurrentDevice, reference};
+use crate::kernels::{Head, RecurrentDevice, reference};
 use crate::{Sequence, State};
 
 /// The same linear map at every step: y = x · Wᵀ + b (PyTorch's `nn.Linear`, Keras' `Dense`).
@@ -118,6 +118,12 @@ impl<E: Dtype, D: Device<E>> Dense<E, D> {
     ) -> Result<Sequence<E, D, T>> {
         self.check(x.shape().2)?;
         Ok(reference::dense(&self.weight, &self.bias, x))
+    }
+
+    /// The weights, for an input of so many features.
+    pub(super) fn head(&self, features: usize) -> Result<Head<'_, E, D>> {
+        self.check(features)?;
+        Ok((&self.weight, &self.bias))
     }
 
     fn check(&self, features: usize) -> Result<()> {

@@ -4,7 +4,7 @@ use dfdx::tensor_ops::Device;
 use std::fmt;
 
 use super::stack::{self, LastAndStates, OutputsAndStates, RecurrentWeights};
-use super::{Initializer, Parameter, ParameterMut, Parameters};
+use super::{Dense, Initializer, Parameter, ParameterMut, Parameters};
 use crate::error::Result;
 use crate::kernels::{RecurrentDevice, reference};
 use crate::{Sequence, State};
@@ -135,16 +135,29 @@ impl<E: Dtype, D: RecurrentDevice<E>> Gru<E, D> {
         stack::run("a GRU", &self.layers, x, states, D::gru_last)
     }
 
-    /// As [`Gru::forward`], over the same x, `(B, D)`, at every one of `steps` steps.
-    pub(crate) fn forward_repeated<T: Tape<E, D>>(
+    /// What `dense` makes of the outputs of [`Gru::forward`], `(B, T, outputs)`: as one operation, which
+    /// spares the way of the outputs from one to the other.
+    pub(crate) fn forward_dense<T: Tape<E, D>>(
+        &self,
+        x: Sequence<E, D, T>,
+        states: Option<&[State<E, D>]>,
+        dense: &Dense<E, D>,
+    ) -> Result<Sequence<E, D, T>> {
+        stack::check("a GRU", &self.layers, *x.shape(), states)?;
+        Ok(D::gru_dense(&self.layers, dense.head(self.outputs())?, x, states))
+    }
+
+    /// As [`Gru::forward_dense`], over the same x, `(B, D)`, at every one of `steps` steps.
+    pub(crate) fn forward_repeated_dense<T: Tape<E, D>>(
         &self,
         x: State<E, D, T>,
         steps: usize,
         states: Option<&[State<E, D>]>,
-    ) -> Result<OutputsAndStates<E, D, T>> {
+        dense: &Dense<E, D>,
+    ) -> Result<Sequence<E, D, T>> {
         let (batch, features) = *x.shape();
         stack::check("a GRU", &self.layers, (batch, steps, features), states)?;
-        Ok(D::gru_repeated(&self.layers, x, steps, states))
+        Ok(D::gru_repeated_dense(&self.layers, dense.head(self.outputs())?, x, steps, states))
     }
 }
 

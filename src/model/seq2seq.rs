@@ -7,8 +7,7 @@ use crate::error::{Error, Result, check_size};
 use crate::kernels::cpu::seq2seq::NetworkShape;
 use crate::kernels::{DecoderInput, RecurrentDevice, reference};
 use crate::layers::{
-    Dense, Gru, Initializer, LastAndStates, OutputsAndStates, Parameter, ParameterMut, Parameters,
-    last, prefixed,
+    Dense, Gru, Initializer, LastAndStates, Parameter, ParameterMut, Parameters, last, prefixed,
 };
 use crate::train::Hyperparameters;
 use crate::{Sequence, State};
@@ -152,10 +151,15 @@ impl<E: Dtype, D: RecurrentDevice<E>> Seq2Seq<E, D> {
         past: Sequence<E, D, T>,
         future_steps: usize,
     ) -> Result<Sequence<E, D, T>> {
-        let (input, states) = self.encode(past)?;
-        let hidden =
-            self.decode(input, future_steps, &states, Gru::forward, Gru::forward_repeated)?;
-        self.dense.forward(hidden)
+        let (last, states) = self.encode(past)?;
+        let Self { decoder, dense, .. } = self;
+        let states = Some(&states[..]);
+        self.decode(
+            last,
+            future_steps,
+            |x| decoder.forward_dense(x, states, dense),
+            |x| decoder.forward_repeated_dense(x, future_steps, states, dense),
+        )
     }
 
     /// The first half: reads the past, `(B, P, D)`, and returns what the decoder gets of it, namely
@@ -202,18 +206,6 @@ impl<E: Dtype, D: RecurrentDevice<E>> Seq2Seq<E, D> {
     }
 }
 
-/// A recurrent stack over time: its input and first states, to its outputs and last states.
-type Stack<E, D, T> =
-    fn(&Gru<E, D>, Sequence<E, D, T>, Option<&[State<E, D>]>) -> Result<OutputsAndStates<E, D, T>>;
-
-/// As [`Stack`], over the same input at so many steps.
-type RepeatedStack<E, D, T> = fn(
-    &Gru<E, D>,
-    State<E, D, T>,
-    usize,
-    Option<&[State<E, D>]>,
-) -> Result<OutputsAndStates<E, D, T>>;
-
 impl<E: Dtype, D: Device<E>> Seq2Seq<E, D> {
     /// As [`Seq2Seq::forward`], in plain dfdx operations: what the fast kernels are tested against.
     ///
@@ -225,39 +217,35 @@ impl<E: Dtype, D: Device<E>> Seq2Seq<E, D> {
         future_steps: usize,
     ) -> Result<Sequence<E, D, T>> {
         let (last, states) = last(self.encoder.forward_reference(past, None)?);
-        let stack = Gru::forward_reference;
-        let repeated_stack = |decoder: &Gru<E, D>, x, steps, states: Option<&[State<E, D>]>| {
-            decoder.forward_reference(reference::repeat(x, steps), states)
+        let over = |x| {
+            let (hidden, _) = self.decoder.forward_reference(x, Some(&states))?;
+            self.dense.forward_reference(hidden)
         };
-        let hidden = self.decode(last, future_steps, &states, stack, repeated_stack)?;
-        self.dense.forward_reference(hidden)
+        self.decode(last, future_steps, over, |x| over(reference::repeat(x, future_steps)))
     }
 
-    /// The decoder's outputs, `(B, F, H)`, from the encoder's last output, `(B, H)`, which has the
-    /// tape, and its states.
+    /// Gives the decoder what it reads, from the encoder's last output, `(B, H)`, which has the tape:
+    /// `over` a sequence, `(B, F, K)`, or `over_repeated`, the same at every step, `(B, K)`. Both return
+    /// the prediction, `(B, F, D)`.
     fn decode<T: Tape<E, D>>(
         &self,
         last: State<E, D, T>,
         future_steps: usize,
-        states: &[State<E, D>],
-        stack: Stack<E, D, T>,
-        repeated_stack: RepeatedStack<E, D, T>,
+        over: impl FnOnce(Sequence<E, D, T>) -> Result<Sequence<E, D, T>>,
+        over_repeated: impl FnOnce(State<E, D, T>) -> Result<Sequence<E, D, T>>,
     ) -> Result<Sequence<E, D, T>> {
         if future_steps == 0 {
             return Err(Error::setting("future_steps", future_steps, "at least 1"));
         }
-        let (hidden, _) = match self.decoder_input {
-            DecoderInput::RepeatLast => {
-                repeated_stack(&self.decoder, last, future_steps, Some(states))?
-            }
+        match self.decoder_input {
+            DecoderInput::RepeatLast => over_repeated(last),
             DecoderInput::Zeros => {
                 let shape = (last.shape().0, future_steps, self.decoder.inputs());
                 let (last, tape) = last.split_tape();
                 let zeros = last.device().zeros_like(&shape);
-                stack(&self.decoder, zeros.put_tape(tape), Some(states))?
+                over(zeros.put_tape(tape))
             }
-        };
-        Ok(hidden)
+        }
     }
 }
 

@@ -92,7 +92,7 @@ impl Given {
     ) -> (Vec<f32>, Gradients) {
         let mut of_x = vec![0.0; self.x.len()];
         let last = [States { hidden: None, cell: of_cell }];
-        let upstream = Upstream { hidden: Some(&self.of_outputs), last: &last };
+        let upstream = Upstream { every_step: Some(&self.of_outputs), last: &last };
         let rest = stack.backward(saved, upstream, Some(&mut of_x));
         (of_x, rest)
     }
@@ -178,7 +178,7 @@ fn outputs_and_gradients_equal_the_reference() {
                 };
                 let stack = given.stack(level);
                 let (outputs, saved) = given.forward(&stack);
-                check("output", &outputs.hidden, &expected.output);
+                check("output", &outputs.every_step, &expected.output);
                 check("cell", &outputs.last[0].cell, &expected.cell);
                 let (of_x, actual) = given.backward(&stack, saved, given.of_cell());
                 check("weights", &actual.weights, &expected.d_weights);
@@ -188,7 +188,7 @@ fn outputs_and_gradients_equal_the_reference() {
                 // What is not asked for is not missed.
                 let (_, saved) = given.forward(&stack);
                 let last = [States { hidden: None, cell: given.of_cell() }];
-                let upstream = Upstream { hidden: Some(&given.of_outputs), last: &last };
+                let upstream = Upstream { every_step: Some(&given.of_outputs), last: &last };
                 assert_eq!(stack.backward(saved, upstream, None), actual);
             }
         }

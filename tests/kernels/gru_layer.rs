@@ -49,8 +49,8 @@ fn outputs_and_gradients_equal_the_reference() {
             let first = States { hidden: initial.as_deref(), cell: None };
             let (actual, saved) =
                 stack.forward(&weights, Input::Sequence(&x), &[first], batch, true);
-            assert_close(&format!("{name}, output"), &actual.hidden, &output, 1e-5);
-            let upstream = Upstream { hidden: Some(&upstream), last: &[] };
+            assert_close(&format!("{name}, output"), &actual.every_step, &output, 1e-5);
+            let upstream = Upstream { every_step: Some(&upstream), last: &[] };
             let mut of_x = (seed % 2 == 0).then(|| vec![0.0; x.len()]);
             let actual = stack.backward(saved, upstream, of_x.as_deref_mut());
             assert_close(&format!("{name}, weights"), &actual.weights, &gradient, 1e-5);
@@ -80,9 +80,9 @@ fn outputs_and_gradients_equal_pytorch() {
             let initial = [States { hidden: Some(&initial), cell: None }];
             let (outputs, saved) =
                 stack.forward(&vec("weights"), Input::Sequence(&x), &initial, size("batch"), true);
-            assert_close("output", &outputs.hidden, &wide("output"), 1e-5);
+            assert_close("output", &outputs.every_step, &wide("output"), 1e-5);
             let upstream = vec("upstream");
-            let upstream = Upstream { hidden: Some(&upstream), last: &[] };
+            let upstream = Upstream { every_step: Some(&upstream), last: &[] };
             let mut of_x = vec![0.0; x.len()];
             let actual = stack.backward(saved, upstream, Some(&mut of_x));
             assert_close("weights", &actual.weights, &wide("d_weights"), 1e-5);
