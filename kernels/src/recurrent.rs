@@ -75,7 +75,7 @@ pub struct Outputs {
     /// The hidden states of the last layer after each step, (B, T, H), or what the head makes of them,
     /// (B, T, O); empty if they were not asked for.
     pub every_step: Vec<f32>,
-    /// The states of each layer after the last step.
+    /// The states of each layer after the last step; none with a head.
     pub last: Vec<OwnedStates>,
 }
 
@@ -91,7 +91,7 @@ pub struct Upstream<'a> {
 /// The gradients of what [`RecurrentStack::forward`] has read beside its input.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gradients {
-    /// Of the states that each layer started from.
+    /// Of the states that each layer started from; none if it started from zeros.
     pub initial: Vec<OwnedStates>,
     /// Of the weights, in the flat order of [`RecurrentStack`].
     pub weights: Vec<f32>,
@@ -99,9 +99,7 @@ pub struct Gradients {
 
 /// What [`RecurrentStack::forward`] leaves for [`RecurrentStack::backward`].
 pub struct Saved {
-    batch: usize,
-    steps: usize,
-    repeated: bool,
+    sizes: Sizes,
     packed: PackedStack,
     head: Option<Dense>,
     /// The [`TileBuffers`], tile after tile.
@@ -207,7 +205,8 @@ impl RecurrentStack {
             Input::Sequence(x) => (x, x.len() / (batch * features), false),
             Input::Repeated(x, steps) => (x, steps, true),
         };
-        let pass = Pass { stack: self, batch, steps, repeated };
+        let from_states = !initial.is_empty();
+        let pass = Pass { stack: self, sizes: Sizes { batch, steps, repeated, from_states } };
         assert_eq!(x.len(), batch * pass.input_len());
         assert_eq!(weights.len(), self.num_weights());
         match self.cell {
@@ -228,8 +227,8 @@ impl RecurrentStack {
         upstream: Upstream<'_>,
         input: Option<&mut [f32]>,
     ) -> Gradients {
-        let Saved { batch, steps, repeated, packed, head, buffers } = saved;
-        let pass = Pass { stack: self, batch, steps, repeated };
+        let Saved { sizes, packed, head, buffers } = saved;
+        let pass = Pass { stack: self, sizes };
         match packed {
             PackedStack::SimpleRnn(packed) => pass.backward(packed, head, buffers, upstream, input),
             PackedStack::Gru(packed) => pass.backward(packed, head, buffers, upstream, input),
@@ -238,40 +237,49 @@ impl RecurrentStack {
     }
 }
 
-/// A stack and the sizes that it runs with.
+/// What a stack runs over.
+#[derive(Clone, Copy)]
+struct Sizes {
+    batch: usize,
+    steps: usize,
+    /// Whether the input is the same at all steps.
+    repeated: bool,
+    /// Whether the layers start from given states.
+    from_states: bool,
+}
+
+/// A stack and what it runs over.
 #[derive(Clone, Copy)]
 struct Pass<'a> {
     stack: &'a RecurrentStack,
-    batch: usize,
-    steps: usize,
-    repeated: bool,
+    sizes: Sizes,
 }
 
 impl Pass<'_> {
     fn tiles(self) -> impl Iterator<Item = Tile> {
-        Tile::all(self.batch, self.stack.level)
+        Tile::all(self.sizes.batch, self.stack.level)
     }
 
     /// Values of a series of the input.
     fn input_len(self) -> usize {
-        self.stack.layers[0].input * if self.repeated { 1 } else { self.steps }
+        self.stack.layers[0].input * if self.sizes.repeated { 1 } else { self.sizes.steps }
     }
 
     /// Values of a series of the outputs.
     fn output_len(self) -> usize {
-        self.steps * self.stack.head.unwrap_or(self.stack.top())
+        self.sizes.steps * self.stack.head.unwrap_or(self.stack.top())
     }
 
     fn worth_threads<K: Cell>(self) -> bool {
-        worth_threads(self.batch * self.steps * self.stack.weights::<K>())
+        worth_threads(self.sizes.batch * self.sizes.steps * self.stack.weights::<K>())
     }
 
     /// The slices must be as long as batch and layers want them.
     fn check<K: Cell>(self, states: &[States<'_>]) {
         assert!(states.is_empty() || states.len() == self.stack.layers.len());
         for (states, shape) in states.iter().zip(&self.stack.layers) {
-            assert!(states.hidden.is_none_or(|h| h.len() == self.batch * shape.hidden));
-            assert!(states.cell.is_none_or(|c| c.len() == self.batch * shape.carried::<K>()));
+            assert!(states.hidden.is_none_or(|h| h.len() == self.sizes.batch * shape.hidden));
+            assert!(states.cell.is_none_or(|c| c.len() == self.sizes.batch * shape.carried::<K>()));
         }
     }
 
@@ -279,7 +287,10 @@ impl Pass<'_> {
     fn lane_len<K: Cell>(self) -> usize {
         let layer = |shape: &Shape| {
             let (gates, hidden) = (shape.gates::<K>(), shape.hidden);
-            self.steps * gates + (self.steps + 1) * hidden + hidden + shape.carried::<K>()
+            self.sizes.steps * gates
+                + (self.sizes.steps + 1) * hidden
+                + hidden
+                + shape.carried::<K>()
         };
         self.input_len() + self.stack.layers.iter().map(layer).sum::<usize>()
     }
@@ -305,8 +316,8 @@ impl Pass<'_> {
             layers: (self.stack.layers.iter())
                 .map(|&shape| LayerBuffers {
                     shape,
-                    gates: next(self.steps * shape.gates::<K>()),
-                    hidden: next((self.steps + 1) * shape.hidden),
+                    gates: next(self.sizes.steps * shape.gates::<K>()),
+                    hidden: next((self.sizes.steps + 1) * shape.hidden),
                     carry: next(shape.hidden),
                     carried: next(shape.carried::<K>()),
                 })
@@ -347,8 +358,7 @@ impl Pass<'_> {
         let lanes = self.tiles().map(|tile| tile.width()).sum::<usize>();
         let mut buffers = Recycled::new(lanes * self.lane_len::<K>());
         let outputs = self.forward(&packed, head.as_ref(), x, initial, every_step, &mut buffers);
-        let Pass { batch, steps, repeated, .. } = self;
-        (outputs, Saved { batch, steps, repeated, packed: of_kind(packed), head, buffers })
+        (outputs, Saved { sizes: self.sizes, packed: of_kind(packed), head, buffers })
     }
 
     fn forward<K: Cell + Sync>(
@@ -361,7 +371,7 @@ impl Pass<'_> {
         buffers: &mut [f32],
     ) -> Outputs {
         let len = self.output_len();
-        let mut of_every_step = vec![0.0; if every_step { self.batch * len } else { 0 }];
+        let mut of_every_step = vec![0.0; if every_step { self.sizes.batch * len } else { 0 }];
         let mut rest = &mut of_every_step[..];
         let jobs = self.with_buffers::<K>(buffers).map(|(tile, buffers)| {
             // `None` where no outputs are asked for.
@@ -390,7 +400,10 @@ impl Pass<'_> {
                 level.run(Scatter::<false> { rows: &rows, width, series, len });
             }
         });
-        let last = self.owned_states::<K>(buffers, |buffers, width| buffers.last(width));
+        let last = match head {
+            None => self.owned_states::<K>(buffers, |buffers, width| buffers.last(width)),
+            Some(_) => Vec::new(),
+        };
         Outputs { every_step: of_every_step, last }
     }
 
@@ -403,7 +416,7 @@ impl Pass<'_> {
     ) -> layer::Input<'b> {
         match below.last() {
             Some(below) => layer::Input::Sequence(below.outputs(width)),
-            None if self.repeated => layer::Input::Constant(x),
+            None if self.sizes.repeated => layer::Input::Constant(x),
             None => layer::Input::Sequence(x),
         }
     }
@@ -416,8 +429,8 @@ impl Pass<'_> {
         hidden: impl for<'b> Fn(&'b LayerBuffers<'_>, usize) -> &'b [f32],
     ) -> Vec<OwnedStates> {
         let zeros = |shape: &Shape| OwnedStates {
-            hidden: vec![0.0; self.batch * shape.hidden],
-            cell: vec![0.0; self.batch * shape.carried::<K>()],
+            hidden: vec![0.0; self.sizes.batch * shape.hidden],
+            cell: vec![0.0; self.sizes.batch * shape.carried::<K>()],
         };
         let mut states: Vec<_> = self.stack.layers.iter().map(zeros).collect();
         for (tile, buffers) in self.with_buffers::<K>(buffers) {
@@ -440,7 +453,7 @@ impl Pass<'_> {
         upstream: Upstream<'_>,
         input: Option<&mut [f32]>,
     ) -> Gradients {
-        let outputs = self.batch * self.output_len();
+        let outputs = self.sizes.batch * self.output_len();
         assert!(upstream.every_step.is_none_or(|gradient| gradient.len() == outputs));
         self.check::<K>(upstream.last);
         let mut tiles: Vec<_> = self.with_buffers::<K>(&mut buffers).collect();
@@ -450,7 +463,7 @@ impl Pass<'_> {
         let mut gradients = Recycled::new(shares.len() * weights);
 
         if let Some(input) = &input {
-            assert_eq!(input.len(), self.batch * self.input_len());
+            assert_eq!(input.len(), self.sizes.batch * self.input_len());
         }
         let mut rest = input;
         let jobs = shares.zip(gradients.chunks_mut(weights)).map(|(tiles, gradient)| {
@@ -465,7 +478,10 @@ impl Pass<'_> {
         });
 
         let weights = sum_of_shares(&gradients, weights);
-        let initial = self.owned_states::<K>(&mut buffers, |buffers, _| &*buffers.carry);
+        let initial = match self.sizes.from_states {
+            true => self.owned_states::<K>(&mut buffers, |buffers, _| &*buffers.carry),
+            false => Vec::new(),
+        };
         Gradients { initial, weights }
     }
 
@@ -483,7 +499,7 @@ impl Pass<'_> {
         let rows = rows.max(self.stack.head).unwrap_or(0);
         // The gradients of a layer's outputs and of its inputs.
         let widest = Tile::whole(level);
-        let stream = || Recycled::new(self.steps * rows * widest);
+        let stream = || Recycled::new(self.sizes.steps * rows * widest);
         let (mut outputs, mut inputs) = (stream(), stream());
         let mut summed = Recycled::new(K::GATES * units * widest);
         let mut scratch = Recycled::new(scratch_len(rows, level));
@@ -527,17 +543,19 @@ impl Pass<'_> {
                     gates,
                     hidden,
                     upstream: (l + 1 < packed.len() || upstream.every_step.is_some())
-                        .then_some(&outputs[..self.steps * shape.hidden * width]),
+                        .then_some(&outputs[..self.sizes.steps * shape.hidden * width]),
                     carry,
                     carried,
                     input: if l > 0 {
-                        InputGradient::Sequence(&mut inputs[..self.steps * shape.input * width])
-                    } else if self.repeated {
+                        InputGradient::Sequence(
+                            &mut inputs[..self.sizes.steps * shape.input * width],
+                        )
+                    } else if self.sizes.repeated {
                         let gradient = &mut inputs[..features * width];
                         gradient.fill(0.0);
                         InputGradient::Constant { gradient, summed }
                     } else if of_input.is_some() {
-                        InputGradient::Sequence(&mut inputs[..self.steps * features * width])
+                        InputGradient::Sequence(&mut inputs[..self.sizes.steps * features * width])
                     } else {
                         InputGradient::Unused
                     },
