@@ -4,5 +4,6 @@
 mod activations;
 mod cells;
 mod gru_layer;
+mod head;
 mod reference;
 mod seq2seq_step;
