@@ -64,8 +64,8 @@ fn a_model_on_the_tape_equals_the_reference_on_any_number_of_threads() {
         let decoder = Gru::new(inputs, &[13, 19], &mut init, &dev).unwrap();
         let dense = Dense::new(19, 2, &mut init, &dev).unwrap();
         let model = Seq2Seq::new(encoder, decoder, dense, decoder_input).unwrap();
-        let values = (0..300 * 9 * 3).map(|i| (i as f32 * 0.7).sin()).collect();
-        let past: Sequence = dev.tensor_from_vec(values, (300, 9, 3));
+        let values = (0..600 * 9 * 3).map(|i| (i as f32 * 0.7).sin()).collect();
+        let past: Sequence = dev.tensor_from_vec(values, (600, 9, 3));
 
         let reference = everything(&model, &past, false);
         let run = |threads| {

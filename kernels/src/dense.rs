@@ -5,7 +5,7 @@ use super::aligned::Recycled;
 use super::level::{Isa, Kernel, Level};
 use super::outer::{Sequence, outer, row_sums, scratch_len};
 use super::product::{PANEL, Panels, Start, product};
-use super::threads::{for_each, sum_of_shares, tiles_per_share, worth_threads};
+use super::threads::{MAX_SHARES, for_each, shares, sum_of_shares, worth_threads};
 use super::tile::{Scatter, Tile, rows, rows_mut};
 
 /// Weights (O, H) and bias (O) of the head, packed for both directions.
@@ -190,8 +190,7 @@ impl DenseMap {
         let mut dense = Dense::new(inputs, outputs);
         dense.pack(weights);
         let (from_len, to_len) = (steps * inputs, steps * outputs);
-        let mut saved =
-            Recycled::new(self.tiles().map(|tile| tile.width()).sum::<usize>() * from_len);
+        let mut saved = Recycled::new(Tile::lanes(batch, self.level) * from_len);
         let mut y = vec![0.0; batch * to_len];
         let (mut of_tiles, mut of_series) = (&mut saved[..], &mut y[..]);
         let jobs = self.tiles().map(|tile| {
@@ -217,10 +216,11 @@ impl DenseMap {
         let (from_len, to_len) = (steps * inputs, steps * outputs);
         let weights = Dense::weights(inputs, outputs);
         let tiles: Vec<Tile> = self.tiles().collect();
-        let shares = tiles.chunks(tiles_per_share(tiles.len()));
+        let shares = shares(tiles.len(), MAX_SHARES);
         let mut gradients = Recycled::new(shares.len() * weights);
         let mut rest = of_x;
-        let jobs = shares.zip(gradients.chunks_mut(weights)).map(|(tiles, gradient)| {
+        let jobs = shares.zip(gradients.chunks_mut(weights)).map(|(range, gradient)| {
+            let tiles = &tiles[range];
             let series = tiles.iter().map(|tile| tile.count).sum::<usize>();
             let of_x = rest.split_off_mut(..series * from_len).expect("series of all tiles");
             (tiles, of_x, gradient)

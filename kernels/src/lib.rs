@@ -45,10 +45,10 @@
 //!
 //! # Same result for any number of threads
 //!
-//! The batch is cut into tiles by its size alone. Either a tile has a gradient of its own, and the
-//! gradients are added in the order of the tiles; or, in large models, the tiles keep their
-//! activations and each piece of the gradient is summed over them in their order. The sizes alone
-//! decide which. Threads only choose who computes which tile and which piece.
+//! Its size and the instruction set decide how the batch is cut into tiles. Either a few tiles in a row
+//! have a gradient of their own, and the gradients are added in their order; or, in large models, the
+//! tiles keep their activations and each piece of the gradient is summed over them in their order. The
+//! sizes alone decide which. Threads only choose who computes which tile and which piece.
 
 pub mod activation;
 pub mod aligned;

@@ -12,7 +12,7 @@ use super::level::Level;
 use super::lstm::Lstm;
 use super::outer::scratch_len;
 use super::simple_rnn::SimpleRnn;
-use super::threads::{for_each, sum_of_shares, tiles_per_share, worth_threads};
+use super::threads::{MAX_SHARES, for_each, shares, sum_of_shares, worth_threads};
 use super::tile::{Scatter, Tile};
 use std::mem::swap;
 
@@ -91,7 +91,7 @@ pub struct Upstream<'a> {
 /// The gradients of what [`RecurrentStack::forward`] has read beside its input.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gradients {
-    /// Of the states that each layer started from; none if it started from zeros.
+    /// Of the states that each layer started from; none if no states were given.
     pub initial: Vec<OwnedStates>,
     /// Of the weights, in the flat order of [`RecurrentStack`].
     pub weights: Vec<f32>,
@@ -159,7 +159,8 @@ impl RecurrentStack {
         RecurrentStack { cell, layers, head: None, level }
     }
 
-    /// The same with a dense head of so many outputs, at least 1.
+    /// The same with a dense head of so many outputs, at least 1. Its outputs at every step are then all
+    /// that [`forward`](RecurrentStack::forward) tells.
     pub fn with_head(self, outputs: usize) -> Self {
         assert!(outputs > 0, "a head needs outputs");
         RecurrentStack { head: Some(outputs), ..self }
@@ -244,7 +245,7 @@ struct Sizes {
     steps: usize,
     /// Whether the input is the same at all steps.
     repeated: bool,
-    /// Whether the layers start from given states.
+    /// Whether states were given to start from.
     from_states: bool,
 }
 
@@ -325,14 +326,6 @@ impl Pass<'_> {
         }
     }
 
-    /// Lays a state out as rows; zeros if there is none.
-    fn gather_state(self, tile: Tile, rows: &mut [f32], state: Option<&[f32]>) {
-        match state {
-            Some(state) => tile.gather(rows, state, rows.len() / tile.width()),
-            None => rows.fill(0.0),
-        }
-    }
-
     /// Packs the weights, and runs with them.
     fn start<K: Cell + Sync>(
         self,
@@ -355,7 +348,7 @@ impl Pass<'_> {
             head.pack(rest);
             head
         });
-        let lanes = self.tiles().map(|tile| tile.width()).sum::<usize>();
+        let lanes = Tile::lanes(self.sizes.batch, self.stack.level);
         let mut buffers = Recycled::new(lanes * self.lane_len::<K>());
         let outputs = self.forward(&packed, head.as_ref(), x, initial, every_step, &mut buffers);
         (outputs, Saved { sizes: self.sizes, packed: of_kind(packed), head, buffers })
@@ -385,8 +378,8 @@ impl Pass<'_> {
                 let (below, rest) = layers.split_at_mut(l);
                 let LayerBuffers { shape, gates, hidden, carried, .. } = &mut rest[0];
                 let initial = initial.get(l).copied().unwrap_or_default();
-                self.gather_state(tile, &mut hidden[..shape.hidden * width], initial.hidden);
-                self.gather_state(tile, carried, initial.cell);
+                tile.gather_or_zeros(&mut hidden[..shape.hidden * width], initial.hidden);
+                tile.gather_or_zeros(carried, initial.cell);
                 let input = self.read(rows, below, width);
                 level.run(Forward { layer, vectors, input, gates, hidden, carried });
             }
@@ -457,18 +450,18 @@ impl Pass<'_> {
         assert!(upstream.every_step.is_none_or(|gradient| gradient.len() == outputs));
         self.check::<K>(upstream.last);
         let mut tiles: Vec<_> = self.with_buffers::<K>(&mut buffers).collect();
-        let tiles_per_share = tiles_per_share(tiles.len());
-        let shares = tiles.chunks_mut(tiles_per_share);
+        let shares = shares(tiles.len(), MAX_SHARES);
         let weights = self.stack.weights::<K>();
         let mut gradients = Recycled::new(shares.len() * weights);
 
         if let Some(input) = &input {
             assert_eq!(input.len(), self.sizes.batch * self.input_len());
         }
-        let mut rest = input;
-        let jobs = shares.zip(gradients.chunks_mut(weights)).map(|(tiles, gradient)| {
+        let (mut rest, mut rest_of_input) = (&mut tiles[..], input);
+        let jobs = shares.zip(gradients.chunks_mut(weights)).map(|(range, gradient)| {
+            let tiles = rest.split_off_mut(..range.len()).expect("tiles of all shares");
             let series = tiles.iter().map(|(tile, _)| tile.count).sum::<usize>();
-            let of_input = rest.as_mut().map(|rest| {
+            let of_input = rest_of_input.as_mut().map(|rest| {
                 rest.split_off_mut(..series * self.input_len()).expect("series of all tiles")
             });
             Share { tiles, gradient, of_input }
@@ -535,8 +528,8 @@ impl Pass<'_> {
                 let (below, rest) = layers.split_at_mut(l);
                 let LayerBuffers { shape, gates, hidden, carry, carried } = &mut rest[0];
                 let last = upstream.last.get(l).copied().unwrap_or_default();
-                self.gather_state(*tile, carry, last.hidden);
-                self.gather_state(*tile, carried, last.cell);
+                tile.gather_or_zeros(carry, last.hidden);
+                tile.gather_or_zeros(carried, last.cell);
                 level.run(Backward {
                     layer,
                     vectors,

@@ -2,6 +2,7 @@
 
 use rayon::{current_num_threads, in_place_scope};
 use std::hint::spin_loop;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -9,9 +10,11 @@ use std::sync::{Mutex, PoisonError};
 /// does not depend on the number of threads; small, since each share has a gradient of its own.
 pub(crate) const MAX_SHARES: usize = 16;
 
-/// How many tiles there are to a share, which adds up their gradients.
-pub(crate) fn tiles_per_share(tiles: usize) -> usize {
-    tiles.div_ceil(MAX_SHARES).max(1)
+/// Cuts so many tiles into at most `most` shares, each of which adds up their gradients: as many tiles
+/// to a share as to the others, or one more.
+pub(crate) fn shares(tiles: usize, most: usize) -> impl ExactSizeIterator<Item = Range<usize>> {
+    let shares = tiles.min(most);
+    (0..shares).map(move |i| i * tiles / shares..(i + 1) * tiles / shares)
 }
 
 /// The sum of gradients of `len` weights each, in their order.

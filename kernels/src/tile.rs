@@ -17,8 +17,8 @@ pub(crate) const MAX_VECTORS: usize = 2;
 
 /// A range of the batch that goes through the computation together.
 ///
-/// A batch is cut into whole tiles and narrower ones of what is left. All but the last are full, so that
-/// a tile's first series is also the first of its lanes among those of all tiles.
+/// A batch is cut into whole tiles, then narrower ones. All but the last are full, so that a tile's first
+/// series is also the first of its lanes among those of all tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tile {
     /// The first series of the batch that it holds.
@@ -55,6 +55,11 @@ impl Tile {
         tile.expect("a tile of the batch")
     }
 
+    /// The lanes of all tiles of a batch.
+    pub(crate) fn lanes(batch: usize, level: Level) -> usize {
+        Tile::all(batch, level).map(|tile| tile.width()).sum()
+    }
+
     /// How many tiles at the beginning of a batch are whole, at least.
     fn surely_whole(batch: usize, level: Level) -> usize {
         (batch / Tile::whole(level)).saturating_sub(1)
@@ -75,7 +80,7 @@ impl Tile {
         let whole = Tile::whole(level);
         let (level, vectors) = match level.narrower() {
             Some(narrower) if left <= narrower.lanes() => (narrower, 1),
-            // Whole tiles are large here: threads that end with smaller ones wait less for each other.
+            // Whole tiles are large here: with a few smaller ones threads share the work more evenly.
             Some(_) if left < 2 * whole => (level, 1),
             None if left <= level.lanes() => (level, 1),
             _ => (level, MAX_VECTORS),
@@ -98,6 +103,14 @@ impl Tile {
         let batch = &batch[self.series(len)];
         let series = |lane: usize| &batch[lane * len..][..len];
         self.level.run(Gather { rows, width: self.width(), count: self.count, series });
+    }
+
+    /// As [`gather`](Tile::gather), where there is something; else zeros.
+    pub(crate) fn gather_or_zeros(&self, rows: &mut [f32], batch: Option<&[f32]>) {
+        match batch {
+            Some(batch) => self.gather(rows, batch, rows.len() / self.width()),
+            None => rows.fill(0.0),
+        }
     }
 
     /// Writes its rows as series of `len` values to their places in a batch.

@@ -283,7 +283,7 @@ impl<'a> Given<'a> {
 
 /// What a stack computes, and the tape.
 struct Fused<T, const N: usize> {
-    /// Of the last layer, `(B, T, H)`, or of the head, `(B, T, N)`, if they were asked for.
+    /// Of the last layer, `(B, T, H)`, or of the head, `(B, T, O)`, if they were asked for.
     outputs: Option<Sequence<f32, Cpu>>,
     /// The hidden state and, in an LSTM, the cell state of each layer after the last step.
     last: Vec<[State<f32, Cpu>; N]>,
@@ -306,7 +306,7 @@ impl<T: Tape<f32, Cpu>, const N: usize> Fused<T, N> {
 }
 
 /// A stack over x, `(B, T, D)` or repeated `(B, D)`, from the hidden state and, in an LSTM, the cell
-/// state of each layer, `(B, H)` each; from zeros, if there are none.
+/// state of each layer, `(B, H)` each; from zeros, if there are none. With the head, if there is one.
 fn fused<S: Shape, T: Tape<f32, Cpu>, const N: usize>(
     Given { cell, layers, batch, steps, repeated, every_step, head }: Given<'_>,
     x: Tensor<S, f32, Cpu, T>,
@@ -327,12 +327,14 @@ fn fused<S: Shape, T: Tape<f32, Cpu>, const N: usize>(
 
     let hidden: Vec<_> = layers.iter().map(RecurrentWeights::hidden_size).collect();
     let mut stack = RecurrentStack::new(cell, layers[0].inputs(), &hidden, Level::best());
-    let mut outputs = hidden[hidden.len() - 1];
-    if let Some((weight, _)) = head {
-        outputs = weight.shape().0;
+    let mut features = hidden[hidden.len() - 1];
+    if let Some((weight, bias)) = head {
+        let outputs = bias.shape().0;
+        assert_eq!(*weight.shape(), (outputs, features), "a head that fits the layers");
         stack = stack.with_head(outputs);
+        features = outputs;
     }
-    let shape = (batch, steps, outputs);
+    let shape = (batch, steps, features);
     let x_values = copied(&x);
     let input = match repeated {
         true => Input::Repeated(&x_values, steps),
@@ -444,6 +446,7 @@ fn in_order<'a>(
     layers.iter().map(of_layer).chain(of_head).collect()
 }
 
+/// Copies them one after the other.
 fn flatten(weights: &[Weights<'_>], length: usize) -> Recycled {
     let mut flat = Recycled::new(length);
     let mut rest = &mut flat[..];
@@ -456,6 +459,7 @@ fn flatten(weights: &[Weights<'_>], length: usize) -> Recycled {
             bias.copy_into(next(bias.shape().num_elements()));
         }
     }
+    assert!(rest.is_empty(), "weights that fit one another");
     flat
 }
 

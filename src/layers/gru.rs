@@ -135,8 +135,8 @@ impl<E: Dtype, D: RecurrentDevice<E>> Gru<E, D> {
         stack::run("a GRU", &self.layers, x, states, D::gru_last)
     }
 
-    /// What `dense` makes of the outputs of [`Gru::forward`], `(B, T, outputs)`: as one operation, which
-    /// spares the way of the outputs from one to the other.
+    /// What `dense` makes of the outputs of [`Gru::forward`], `(B, T, outputs)`; on the CPU one operation,
+    /// so that the outputs stay in tiles.
     pub(crate) fn forward_dense<T: Tape<E, D>>(
         &self,
         x: Sequence<E, D, T>,

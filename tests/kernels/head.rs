@@ -12,17 +12,21 @@ fn a_head_is_a_dense_map_of_the_outputs() {
     for seed in 0..60 {
         let mut numbers = Numbers(seed);
         let [batch, steps, features, hidden, outputs] = [(); 5].map(|()| numbers.pick(&SIZES));
+        let layers = &[hidden; 2][..if seed % 5 < 3 { 1 } else { 2 }];
+        // So many series that shares have several tiles.
+        let (batch, steps) = if seed < 3 { (600, 2) } else { (batch, steps) };
         let kind = [CellKind::SimpleRnn, CellKind::Gru, CellKind::Lstm][seed as usize % 3];
         let repeated = seed % 2 == 0;
         let first = (seed % 4 < 2).then(|| numbers.vec(batch * hidden, 0.9));
         let first: Vec<_> =
             first.iter().map(|h| States { hidden: Some(&h[..]), cell: None }).collect();
+        let first: Vec<_> = layers.iter().flat_map(|_| &first).copied().collect();
         let x = numbers.vec(batch * features * if repeated { 1 } else { steps }, 1.0);
         let input = if repeated { Input::Repeated(&x, steps) } else { Input::Sequence(&x) };
         let of_y = numbers.vec(batch * steps * outputs, 1.0);
 
         for level in Level::available() {
-            let stack = RecurrentStack::new(kind, features, &[hidden], level);
+            let stack = RecurrentStack::new(kind, features, layers, level);
             let with_head = stack.clone().with_head(outputs);
             let weights = numbers.vec(with_head.num_weights(), 0.5);
             let (of_layers, of_head) = weights.split_at(stack.num_weights());
@@ -42,7 +46,7 @@ fn a_head_is_a_dense_map_of_the_outputs() {
             let gradients = with_head.backward(saved, upstream, Some(&mut of_x));
 
             let name = format!(
-                "seed {seed}, {kind:?}, {level:?}, B {batch} T {steps} D {features} H {hidden} \
+                "seed {seed}, {kind:?}, {level:?}, B {batch} T {steps} D {features} H {layers:?} \
                  O {outputs}, repeated {repeated}"
             );
             assert_eq!(actual.every_step, expected, "{name}, outputs");

@@ -47,7 +47,7 @@ fn any_number_of_threads_gives_the_same_bits() {
     let run = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
-            let (dense, x) = given(300, 30, 20, 7); // more tiles than are summed apart
+            let (dense, x) = given(600, 30, 20, 7); // more tiles than are summed apart
             everything(&dense, &x, true)
         })
     };

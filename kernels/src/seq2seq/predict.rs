@@ -3,7 +3,7 @@
 use super::network::Network;
 use super::pass::ForwardPass;
 use super::workspace::Workspace;
-use crate::tile::{Gather, Scatter, Tile};
+use crate::tile::{Scatter, Tile};
 use rayon::prelude::*;
 
 impl Network {
@@ -19,12 +19,7 @@ impl Network {
         let workspace = |width| Workspace::new(&self.shape, past_steps, future_steps, width, false);
         let run = |work: &mut Workspace, tile: Tile, output: &mut [f32]| {
             let (Tile { level, vectors, .. }, width) = (tile, tile.width());
-            level.run(Gather {
-                rows: &mut work.past[..past_len * width],
-                width,
-                count: tile.count,
-                series: |lane| &past[(tile.first + lane) * past_len..][..past_len],
-            });
+            tile.gather(&mut work.past[..past_len * width], past, past_len);
             level.run(ForwardPass { network: self, work, vectors });
             let rows = &work.output[..future_len * width];
             level.run(Scatter::<false> { rows, width, series: output, len: future_len });

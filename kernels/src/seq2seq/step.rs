@@ -9,7 +9,7 @@ use crate::gru::Gru;
 use crate::level::Level;
 use crate::optimizer::{Settings, Update, clip_factor, squared_length};
 use crate::outer::scratch_len;
-use crate::threads::{MAX_SHARES, tiles_per_share};
+use crate::threads::{MAX_SHARES, shares};
 use crate::tile::{Gather, Tile};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -58,7 +58,7 @@ impl Share {
 
 /// Trains an encoder-decoder, one batch a call.
 ///
-/// A step allocates nothing, once it has seen its largest batch. It runs on the rayon pool that it
+/// A step allocates nothing, once it has seen batches of all its sizes. It runs on the rayon pool that it
 /// is called from; where steps are short, enter the pool once for many of them, with
 /// [`rayon::scope`].
 pub struct TrainStep {
@@ -168,20 +168,17 @@ impl TrainStep {
         let values = self.future_steps * self.network.shape.outputs;
         let factor = self.loss.factor(batch.len(), values);
         let tiles = Tile::number(batch.len(), self.network.level);
-        let gradients = tiles.min(MAX_SHARES) * self.weights.len();
+        let num_shares = tiles.min(MAX_SHARES);
         // Large layers: the activations of all tiles are fewer than the numbers of several
         // gradients, none of which would stay in any cache. So one gradient is summed over the
         // tiles, which keep theirs until then, see `sum_of_shares`.
-        let one_share = self.activations(tiles) < gradients;
-        let tiles_per_share = if one_share { tiles } else { tiles_per_share(tiles) };
+        let one_share = self.activations(tiles) < num_shares * self.weights.len();
         let pass = Pass { windows, batch, factor, tiles };
-        factor * self.sum_of_shares(pass, tiles_per_share)
+        factor * self.sum_of_shares(pass, if one_share { 1 } else { num_shares })
     }
 
-    /// The gradient of a batch whose tiles are `tiles_per_share` to a share; returns the sum of
-    /// squared errors.
-    fn sum_of_shares(&mut self, pass: Pass<'_>, tiles_per_share: usize) -> f64 {
-        let num_shares = pass.tiles.div_ceil(tiles_per_share);
+    /// The gradient of a batch that is cut into so many shares; returns the sum of squared errors.
+    fn sum_of_shares(&mut self, pass: Pass<'_>, num_shares: usize) -> f64 {
         // The tiles of a lone share keep their activations, but not more of them at once than threads
         // can work on. Otherwise those of a tile are used while they are in the cache.
         let slots = if num_shares == 1 { pass.tiles.min(MAX_SHARES) } else { 1 };
@@ -190,13 +187,13 @@ impl TrainStep {
         let shares_per_round = num_shares.div_ceil(rounds);
         self.reserve(num_shares, shares_per_round * slots);
 
+        let of_tiles = shares(pass.tiles, num_shares);
         let TrainStep { network, pieces, shares, workspaces, scratch, .. } = self;
         let shares = &mut shares[..num_shares];
-        // The last tile, often a narrow one, comes first: work at the end is to be large enough that
+        // The last tiles, often narrower ones, come first: work at the end is to be large enough that
         // two threads can share its gradients.
-        for (i, share) in shares.iter_mut().rev().enumerate() {
-            let first = i * tiles_per_share;
-            share.tiles = first..pass.tiles.min(first + tiles_per_share);
+        for (share, tiles) in shares.iter_mut().rev().zip(of_tiles) {
+            share.tiles = tiles;
             share.squares = 0.0;
         }
         let engine = Engine { network, pieces, scratch, pass, slots };
@@ -217,7 +214,7 @@ impl TrainStep {
         squares
     }
 
-    /// Floats that so many tiles keep between the passes.
+    /// Floats that so many tiles keep between the passes, at most.
     fn activations(&self, tiles: usize) -> usize {
         let NetworkShape { hidden, .. } = &self.network.shape;
         let steps = self.past_steps + self.future_steps;
