@@ -225,12 +225,11 @@ impl DenseMap {
             let of_x = rest.split_off_mut(..series * from_len).expect("series of all tiles");
             (tiles, of_x, gradient)
         });
-        for_each(jobs.collect(), self.worth_threads(), |(tiles, of_x, gradient)| {
+        for_each(jobs.collect(), self.worth_threads(), |(tiles, mut of_x, gradient)| {
             gradient.fill(0.0);
             let mut of_y = Recycled::new(to_len * Tile::whole(level));
             let mut of_rows = Recycled::new(from_len * Tile::whole(level));
             let mut scratch = Recycled::new(scratch_len(inputs, level));
-            let mut of_x = of_x;
             for &tile in tiles {
                 let (Tile { level, vectors, .. }, width) = (tile, tile.width());
                 // All tiles before are full.

@@ -47,8 +47,8 @@
 //!
 //! Its size and the instruction set decide how the batch is cut into tiles. Either a few tiles in a row
 //! have a gradient of their own, and the gradients are added in their order; or, in large models, the
-//! tiles keep their activations and each piece of the gradient is summed over them in their order. The
-//! sizes alone decide which. Threads only choose who computes which tile and which piece.
+//! tiles keep their activations and each piece of the gradient is summed over them in their order. Sizes
+//! and instruction set decide which, too. Threads only choose who computes which tile and which piece.
 
 pub mod activation;
 pub mod aligned;

@@ -286,12 +286,10 @@ impl Pass<'_> {
 
     /// Floats of the buffers of one lane.
     fn lane_len<K: Cell>(self) -> usize {
+        let Sizes { steps, .. } = self.sizes;
         let layer = |shape: &Shape| {
             let (gates, hidden) = (shape.gates::<K>(), shape.hidden);
-            self.sizes.steps * gates
-                + (self.sizes.steps + 1) * hidden
-                + hidden
-                + shape.carried::<K>()
+            steps * gates + (steps + 1) * hidden + hidden + shape.carried::<K>()
         };
         self.input_len() + self.stack.layers.iter().map(layer).sum::<usize>()
     }
@@ -485,14 +483,14 @@ impl Pass<'_> {
         share: Share<'_, '_>,
         upstream: Upstream<'_>,
     ) {
-        let level = self.stack.level;
+        let (level, Sizes { steps, repeated, .. }) = (self.stack.level, self.sizes);
         let Share { tiles, gradient, mut of_input } = share;
         let Shape { input: features, hidden: units } = self.stack.layers[0];
         let rows = self.stack.layers.iter().map(|shape| shape.hidden.max(shape.input)).max();
         let rows = rows.max(self.stack.head).unwrap_or(0);
         // The gradients of a layer's outputs and of its inputs.
         let widest = Tile::whole(level);
-        let stream = || Recycled::new(self.sizes.steps * rows * widest);
+        let stream = || Recycled::new(steps * rows * widest);
         let (mut outputs, mut inputs) = (stream(), stream());
         let mut summed = Recycled::new(K::GATES * units * widest);
         let mut scratch = Recycled::new(scratch_len(rows, level));
@@ -536,19 +534,17 @@ impl Pass<'_> {
                     gates,
                     hidden,
                     upstream: (l + 1 < packed.len() || upstream.every_step.is_some())
-                        .then_some(&outputs[..self.sizes.steps * shape.hidden * width]),
+                        .then_some(&outputs[..steps * shape.hidden * width]),
                     carry,
                     carried,
                     input: if l > 0 {
-                        InputGradient::Sequence(
-                            &mut inputs[..self.sizes.steps * shape.input * width],
-                        )
-                    } else if self.sizes.repeated {
+                        InputGradient::Sequence(&mut inputs[..steps * shape.input * width])
+                    } else if repeated {
                         let gradient = &mut inputs[..features * width];
                         gradient.fill(0.0);
                         InputGradient::Constant { gradient, summed }
                     } else if of_input.is_some() {
-                        InputGradient::Sequence(&mut inputs[..self.sizes.steps * features * width])
+                        InputGradient::Sequence(&mut inputs[..steps * features * width])
                     } else {
                         InputGradient::Unused
                     },

@@ -340,8 +340,7 @@ fn fused<S: Shape, T: Tape<f32, Cpu>, const N: usize>(
         true => Input::Repeated(&x_values, steps),
         false => Input::Sequence(&x_values),
     };
-    let weights = in_order(layers, head);
-    let flat = flatten(&weights, stack.num_weights());
+    let flat = flatten(layers, head, stack.num_weights());
     let (outputs, saved) = stack.forward(&flat, input, &initial, batch, every_step);
     let tensors = |(mut last, &hidden): (OwnedStates, &usize)| -> [State<f32, Cpu>; N] {
         let parts = [&mut last.hidden, &mut last.cell];
@@ -356,13 +355,14 @@ fn fused<S: Shape, T: Tape<f32, Cpu>, const N: usize>(
     let ghosts = |states: &[State<f32, Cpu>; N]| states.each_ref().map(|state| state.ghost());
     let first_ghosts: Vec<_> = states.iter().map(ghosts).collect();
     let last_ghosts: Vec<_> = last.iter().map(ghosts).collect();
-    let weights: Vec<_> = weights
+    let weights: Vec<_> = layers
         .iter()
-        .map(|(matrices, biases)| {
-            let matrices: Vec<_> = matrices.iter().map(|matrix| matrix.ghost()).collect();
-            (matrices, biases.iter().map(|bias| bias.ghost()).collect::<Vec<_>>())
+        .map(|weights| {
+            let matrices = [weights.weight_ih.ghost(), weights.weight_hh.ghost()];
+            (matrices, [weights.bias_ih.ghost(), weights.bias_hh.ghost()])
         })
         .collect();
+    let head = head.map(|(weight, bias)| (weight.ghost(), bias.ghost()));
     tape.add_backward_op(move |gradients| {
         // Gradients are lent from the map and go back to it: nothing else asks for these meanwhile.
         let mut of_outputs = None;
@@ -406,6 +406,10 @@ fn fused<S: Shape, T: Tape<f32, Cpu>, const N: usize>(
                 rest = add_front(gradients.get_or_alloc_mut(bias)?, rest);
             }
         }
+        if let Some((weight, bias)) = &head {
+            rest = add_front(gradients.get_or_alloc_mut(weight)?, rest);
+            add(gradients.get_or_alloc_mut(bias)?, rest);
+        }
         Ok(())
     });
     Fused { outputs, last, tape }
@@ -430,34 +434,26 @@ fn copied<S: Shape>(tensor: &Tensor<S, f32, Cpu>) -> Recycled {
     values
 }
 
-/// The weights of a layer or of the head: matrices, then biases.
-type Weights<'a> = (Vec<&'a Tensor<(usize, usize), f32, Cpu>>, Vec<&'a Tensor<(usize,), f32, Cpu>>);
-
 /// All weights in the order of [`RecurrentStack`].
-fn in_order<'a>(
-    layers: &'a [RecurrentWeights<f32, Cpu>],
-    head: Option<Head<'a, f32, Cpu>>,
-) -> Vec<Weights<'a>> {
-    let of_layer = |layer: &'a RecurrentWeights<f32, Cpu>| -> Weights<'a> {
-        let RecurrentWeights { weight_ih, weight_hh, bias_ih, bias_hh } = layer;
-        (vec![weight_ih, weight_hh], vec![bias_ih, bias_hh])
-    };
-    let of_head = head.map(|(weight, bias)| -> Weights<'a> { (vec![weight], vec![bias]) });
-    layers.iter().map(of_layer).chain(of_head).collect()
-}
-
-/// Copies them one after the other.
-fn flatten(weights: &[Weights<'_>], length: usize) -> Recycled {
+fn flatten(
+    layers: &[RecurrentWeights<f32, Cpu>],
+    head: Option<Head<'_, f32, Cpu>>,
+    length: usize,
+) -> Recycled {
     let mut flat = Recycled::new(length);
     let mut rest = &mut flat[..];
     let mut next = |len: usize| rest.split_off_mut(..len).expect("weights of all layers");
-    for (matrices, biases) in weights {
-        for matrix in matrices {
+    for RecurrentWeights { weight_ih, weight_hh, bias_ih, bias_hh } in layers {
+        for matrix in [weight_ih, weight_hh] {
             matrix.copy_into(next(matrix.shape().num_elements()));
         }
-        for bias in biases {
+        for bias in [bias_ih, bias_hh] {
             bias.copy_into(next(bias.shape().num_elements()));
         }
+    }
+    if let Some((weight, bias)) = head {
+        weight.copy_into(next(weight.shape().num_elements()));
+        bias.copy_into(next(bias.shape().num_elements()));
     }
     assert!(rest.is_empty(), "weights that fit one another");
     flat

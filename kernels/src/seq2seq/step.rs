@@ -282,7 +282,7 @@ impl Pass<'_> {
 /// Shares, tiles and pieces of the gradient over threads.
 ///
 /// Everything is cut in two and again in two, and a thread without work takes the other half of
-/// what another one does. The sizes of the batch alone decide what is summed in which order.
+/// what another one does. Sizes and instruction set alone decide what is summed in which order.
 struct Engine<'a> {
     network: &'a Network,
     pieces: &'a [Piece],
