@@ -1,0 +1,334 @@
+//! What Jupyter asks on the channel of the cells, one request after the other.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use serde_json::{Value, json};
+use tokio::sync::mpsc::UnboundedReceiver;
+use unicode_segmentation::UnicodeSegmentation;
+
+use super::backend::Answer;
+use super::errors::{CellError, Place, place_in_cells};
+use super::marks::Failure;
+use super::message::Message;
+use super::names::{Outcome, listed};
+use super::question::question;
+use super::session::{Running, Session};
+use super::source::{Completeness, completeness, question_marks};
+use super::{backtrace, kernel_info};
+
+/// Shows all frames of the last panic.
+const BACKTRACE: &str = ":backtrace";
+
+pub(super) struct Shell {
+    session: Rc<Session>,
+    count: u64,
+    /// Requests that came while a cell failed, and are no cells.
+    waiting: VecDeque<Message>,
+    /// The last panic, for [`BACKTRACE`].
+    last_panic: Option<Failure>,
+}
+
+impl Shell {
+    pub(super) fn new(session: Rc<Session>) -> Self {
+        Self { session, count: 0, waiting: VecDeque::new(), last_panic: None }
+    }
+
+    /// Answers requests for ever.
+    pub(super) async fn serve(&mut self, mut requests: UnboundedReceiver<Message>) {
+        loop {
+            let next = match self.waiting.pop_front() {
+                Some(request) => request,
+                None => match requests.recv().await {
+                    Some(request) => request,
+                    None => return,
+                },
+            };
+            self.answer(&next, &mut requests).await;
+        }
+    }
+
+    async fn answer(&mut self, request: &Message, requests: &mut UnboundedReceiver<Message>) {
+        self.publish_state(request, "busy");
+        match request.kind() {
+            "execute_request" => {
+                let (reply, go_on) = self.execute(request).await;
+                self.session.front.reply(request.reply(reply));
+                if !go_on {
+                    self.abort(requests);
+                }
+            }
+            "kernel_info_request" => self.reply(request, kernel_info()),
+            "is_complete_request" => {
+                let reply = match completeness(request.text("code")) {
+                    Completeness::Complete => json!({"status": "complete"}),
+                    Completeness::Invalid => json!({"status": "invalid"}),
+                    Completeness::Incomplete(columns) => {
+                        json!({"status": "incomplete", "indent": " ".repeat(columns)})
+                    }
+                };
+                self.reply(request, reply);
+            }
+            "complete_request" => {
+                let reply = self.complete(request).await;
+                self.reply(request, reply);
+            }
+            "inspect_request" => {
+                let reply = self.inspect(request).await;
+                self.reply(request, reply);
+            }
+            "history_request" => {
+                let reply = self.session.history.borrow().reply(&request.content);
+                self.reply(request, reply);
+            }
+            "comm_info_request" => self.reply(request, json!({"status": "ok", "comms": {}})),
+            // There is no comm that the kernel knows.
+            "comm_open" => {
+                let content = json!({"comm_id": request.content["comm_id"], "data": {}});
+                self.session.front.publish(request, "comm_close", content);
+            }
+            _ => {}
+        }
+        self.publish_state(request, "idle");
+    }
+
+    fn reply(&self, request: &Message, content: Value) {
+        self.session.front.reply(request.reply(content));
+    }
+
+    fn publish_state(&self, request: &Message, state: &str) {
+        self.session.front.publish(request, "status", json!({"execution_state": state}));
+    }
+
+    /// Refuses the cells that wait behind one that failed.
+    fn abort(&mut self, requests: &mut UnboundedReceiver<Message>) {
+        while let Ok(request) = requests.try_recv() {
+            if request.kind() != "execute_request" {
+                self.waiting.push_back(request);
+                continue;
+            }
+            self.publish_state(&request, "busy");
+            let content = json!({"status": "aborted", "execution_count": self.count});
+            self.reply(&request, content);
+            self.publish_state(&request, "idle");
+        }
+    }
+
+    /// Runs a cell, and returns the reply and whether the cells after it are to run.
+    async fn execute(&mut self, request: &Message) -> (Value, bool) {
+        let session = Rc::clone(&self.session);
+        let code = request.text("code");
+        let silent = request.flag("silent", false);
+        if request.flag("store_history", true) && !silent {
+            self.count += 1;
+            session.history.borrow_mut().add(self.count, code);
+        }
+        let count = self.count;
+        if !silent {
+            let content = json!({"code": code, "execution_count": count});
+            session.front.publish(request, "execute_input", content);
+        }
+        session.output.borrow_mut().begin(request, count, silent);
+        let mut reply = json!({
+            "status": "ok", "execution_count": count, "payload": [], "user_expressions": {},
+        });
+        if code.trim() == BACKTRACE {
+            let text = self.last_panic.as_ref().map_or_else(
+                || "No cell has panicked.\n".to_owned(),
+                |panic| format!("{}\n{}\n", panic.message, panic.backtrace.trim_end()),
+            );
+            session.front.publish(request, "stream", json!({"name": "stdout", "text": text}));
+            return (reply, true);
+        }
+        if code.trim().is_empty() {
+            return (reply, true);
+        }
+
+        let (answer, running) = self.evaluate(request, code).await;
+        let interrupted = running.interrupted.is_some();
+        let error = self.error_of(code, count, &answer, &running);
+        let outcome = match &error {
+            Some(error) if error.name == "ProcessEnded" => Outcome::Ended,
+            Some(_) => Outcome::Failed,
+            None => Outcome::Ok,
+        };
+        let variables = session.backend.execute(":vars").await;
+        let variables = variables.shown.iter().filter_map(|data| data["text/plain"].as_str());
+        let list: String = variables.collect();
+        session.names.borrow_mut().update(listed(&list), count, code, outcome);
+        if let Some(error) = running.error.filter(|_| !running.left_early) {
+            // The cell's own text, which looked like an error.
+            session.output.borrow_mut().note(&format!("{}\n", error.message));
+        }
+        if let Some(panic) = running.panic {
+            if !running.panicked {
+                let note = format!("The cell has caught a panic: {}\n", panic.message);
+                session.output.borrow_mut().note(&note);
+            }
+            self.last_panic = Some(panic);
+        }
+        session.output.borrow_mut().end();
+        if let Some(error) = error {
+            if !silent {
+                session.front.publish(request, "error", error.content());
+            }
+            return (error.reply(count), !request.flag("stop_on_error", true));
+        }
+        if !silent {
+            for data in answer.shown {
+                let content = json!({"data": data, "metadata": {}, "execution_count": count});
+                session.front.publish(request, "execute_result", content);
+            }
+        }
+        reply["user_expressions"] = self.evaluate_expressions(request).await;
+        (reply, !(interrupted && request.flag("stop_on_error", true)))
+    }
+
+    async fn evaluate(&self, request: &Message, code: &str) -> (Answer, Running) {
+        self.session.begin(request);
+        let answer = self.session.backend.execute(code).await;
+        let running = self.session.end().expect("it was begun above, and this is the one task for cells");
+        (answer, running)
+    }
+
+    /// The values of a request's expressions, or why they have none.
+    async fn evaluate_expressions(&self, request: &Message) -> Value {
+        let mut values = serde_json::Map::new();
+        let none = serde_json::Map::new();
+        for (name, expression) in request.content["user_expressions"].as_object().unwrap_or(&none) {
+            let code = expression.as_str().unwrap_or_default();
+            self.session.output.borrow_mut().collect();
+            let (answer, running) = self.evaluate(request, code).await;
+            let found = self.session.output.borrow_mut().collected().pop();
+            let value = match (self.error_of(code, self.count, &answer, &running), found) {
+                (Some(error), _) => error.reply(self.count),
+                (None, Some(value)) => value,
+                (None, None) => json!({"status": "ok", "data": {}, "metadata": {}}),
+            };
+            values.insert(name.clone(), value);
+        }
+        values.into()
+    }
+
+    /// Why a cell has failed, if it has.
+    fn error_of(
+        &self,
+        code: &str,
+        cell: u64,
+        answer: &Answer,
+        running: &Running,
+    ) -> Option<CellError> {
+        let first = answer.errors.first().and_then(|error| error["evalue"].as_str()).unwrap_or("");
+        // evcxr's own words for it.
+        if let Some((_, status)) = first.split_once("Subprocess terminated with status: ") {
+            return Some(self.end_of_process(status, running));
+        }
+        if running.interrupted.is_some() && !running.begun {
+            let message = "interrupted before the cell was compiled: nothing of it has run";
+            return Some(CellError::new("Interrupted", message.to_owned(), None));
+        }
+        if !answer.errors.is_empty() {
+            let names = self.session.names.borrow();
+            return Some(CellError::of_compiler(&answer.errors, code, cell, &names));
+        }
+        let history = self.session.history.borrow();
+        let place = |failure: &Failure| {
+            let compiled = std::fs::read_to_string(&self.session.compiled).ok()?;
+            let find = |line: usize| {
+                let current = std::iter::once((cell, code));
+                let older = history.newest_first().filter(|(number, _)| *number != cell);
+                place_in_cells(&compiled, line.checked_sub(1)?, current.chain(older))
+            };
+            let told = failure.place.as_ref().filter(|(file, _)| backtrace::is_of_a_cell(file));
+            told.and_then(|(_, line)| find(*line)).or_else(|| {
+                backtrace::lines_of_cells(&failure.backtrace, self.session.process())
+                    .into_iter()
+                    .find_map(find)
+            })
+        };
+        if running.panicked {
+            let failure = running.panic.clone().unwrap_or_default();
+            let mut error = CellError::new("Panic", failure.message.clone(), place(&failure).as_ref());
+            if let Some((file, line)) = failure.place.filter(|(f, _)| !backtrace::is_of_a_cell(f)) {
+                error.lines.push(format!("panicked in {file}, line {line}"));
+            }
+            return Some(error);
+        }
+        if running.left_early {
+            let failure = running.error.clone().unwrap_or_default();
+            let name = if running.interrupted.is_some() { "Interrupted" } else { "Error" };
+            let place = place(&failure).or_else(|| match question_marks(code)[..] {
+                [line] => Some(Place { cell, code, line, columns: None }),
+                _ => None,
+            });
+            return Some(CellError::new(name, failure.message, place.as_ref()));
+        }
+        (answer.reply["status"] != "ok").then(|| {
+            CellError::new("Error", "evcxr has not answered: restart the kernel".to_owned(), None)
+        })
+    }
+
+    /// All variables are lost with the process that had them.
+    fn end_of_process(&self, status: &str, running: &Running) -> CellError {
+        let status = status.trim();
+        let why = match running.killed {
+            true => "You have ended the process that runs the cells".to_owned(),
+            false => format!("The process that runs the cells has ended ({status})"),
+        };
+        let lost = self.session.names.borrow().present();
+        let message = match lost.is_empty() {
+            true => format!("{why}. There were no variables to lose; the next cell runs in a new process."),
+            false => format!(
+                "{why}. These variables are lost: {}. Run the cells again that make them (menu Run, Run All \
+                 Above Selected Cell).",
+                lost.join(", ")
+            ),
+        };
+        CellError::new("ProcessEnded", message, None)
+    }
+
+    /// Completions: Jupyter counts characters, evcxr what a reader takes for one.
+    async fn complete(&self, request: &Message) -> Value {
+        let code = request.text("code");
+        let cursor = request.content["cursor_pos"].as_u64().unwrap_or(0) as usize;
+        let bytes = byte_of_character(code, cursor);
+        let before = code[..bytes].graphemes(true).count();
+        let content = json!({"code": code, "cursor_pos": before});
+        let mut reply = self.session.backend.request("complete_request", content).await.reply;
+        if reply["status"] != "ok" {
+            let nothing = json!({
+                "status": "ok", "matches": [], "cursor_start": cursor, "cursor_end": cursor, "metadata": {},
+            });
+            return nothing;
+        }
+        let in_characters = |value: &mut Value| {
+            if let Some(graphemes) = value.as_u64() {
+                let graphemes = code.graphemes(true).take(graphemes as usize);
+                *value = graphemes.map(|grapheme| grapheme.chars().count()).sum::<usize>().into();
+            }
+        };
+        in_characters(&mut reply["cursor_start"]);
+        in_characters(&mut reply["cursor_end"]);
+        let types = reply["metadata"]["_jupyter_types_experimental"].as_array_mut();
+        for kind in types.into_iter().flatten() {
+            in_characters(&mut kind["start"]);
+            in_characters(&mut kind["end"]);
+        }
+        reply
+    }
+
+    async fn inspect(&self, request: &Message) -> Value {
+        let nothing = json!({"status": "ok", "found": false, "data": {}, "metadata": {}});
+        let cursor = request.content["cursor_pos"].as_u64().unwrap_or(0) as usize;
+        let Some(question) = question(request.text("code"), cursor) else { return nothing };
+        let position = question.graphemes(true).count();
+        let content = json!({"code": question, "cursor_pos": position, "detail_level": 0});
+        let reply = self.session.backend.request("inspect_request", content).await.reply;
+        if reply["status"] == "ok" { reply } else { nothing }
+    }
+}
+
+/// Where a character begins.
+fn byte_of_character(code: &str, character: usize) -> usize {
+    code.char_indices().nth(character).map_or(code.len(), |(byte, _)| byte)
+}

@@ -1,0 +1,111 @@
+//! The launcher `cargo workbook`, and the notebook kernel that it starts.
+//!
+//! One program plays both parts, because the kernel wants its own path for the processes that it
+//! starts: the one that runs the cells (see [`kernel::runtime`]) is this program again.
+
+mod commands;
+mod console;
+mod kernel;
+mod project;
+mod setup;
+mod variant;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use commands::{cuda, exercises, fetch_prices, lab, run, test};
+use project::Project;
+use setup::seed;
+use variant::Variant;
+
+/// The workbook: notebooks on recurrent networks for time series, in Rust.
+#[derive(Parser)]
+#[command(name = "cargo workbook", bin_name = "cargo workbook")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Set up what the notebooks need, below target/: a Python environment and a warm build.
+    Setup(setup::Options),
+    /// Set up what is missing, then open JupyterLab on the notebooks.
+    Lab {
+        /// Passed on to JupyterLab, for instance --no-browser --port 8899.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Run notebooks without a browser, in the same kernel, and stop at the first thing that fails.
+    Run(run::Options),
+    /// Set up what is missing, then run all tests, notebooks included.
+    Test,
+    /// Generate the exercises from notebooks/solutions.
+    Exercises {
+        /// Write nothing, and fail when an exercise is not what its solution generates.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Run cargo with feature `cuda`, for instance `cuda test --release`, on machines without CUDA's
+    /// toolkit or a GPU too; without a command of cargo, print the environment that it needs.
+    Cuda(cuda::Options),
+    /// Fetch real prices of bitcoin for exercise 4 into data/, which git ignores.
+    FetchBtc,
+    /// What Jupyter starts for each open notebook.
+    #[command(hide = true)]
+    Kernel {
+        #[arg(long)]
+        variant: Variant,
+        /// The file in which Jupyter says how to reach it.
+        connection_file: PathBuf,
+    },
+    /// Compiles what every kernel needs into the current seed.
+    #[command(hide = true)]
+    Warm,
+    /// Compiles what the notebook on prices needs, unless somebody is at it; whoever else wants the
+    /// machine comes first.
+    #[command(hide = true)]
+    Polars,
+}
+
+fn main() -> ExitCode {
+    // First of all: the kernel starts this program again to run cells in, and to stand for rustc.
+    kernel::runtime::run_if_asked();
+    evcxr::runtime_hook();
+    match perform() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform() -> Result<()> {
+    if kernel::is_prepared() {
+        return kernel::serve();
+    }
+    let arguments = Arguments::parse();
+    let project = Project::locate()?;
+    match arguments.command {
+        Task::Setup(options) => setup::run(&project, &options),
+        Task::Lab { arguments } => lab::run(&project, &arguments),
+        Task::Run(options) => run::run(&project, &options),
+        Task::Test => test::run(&project),
+        Task::Exercises { check } => exercises::run(&project, check),
+        Task::Cuda(options) => cuda::run(&project, &options),
+        Task::FetchBtc => fetch_prices::run(&project),
+        Task::Kernel { variant, connection_file } => {
+            kernel::start(&project, variant, &connection_file)
+        }
+        Task::Warm => seed::warm(),
+        Task::Polars if project.is_free(seed::POLARS_LOCK) => {
+            rustix::process::nice(19).ok();
+            seed::ensure(&project, Variant::Polars)
+        }
+        Task::Polars => Ok(()),
+    }
+}
