@@ -45,6 +45,7 @@ mod instances;
 pub mod kernels;
 pub mod layers;
 pub mod model;
+mod notebook;
 pub mod plot;
 pub mod train;
 
@@ -88,7 +89,7 @@ pub mod prelude {
         Autoregressive, AutoregressiveSettings, DecoderInput, Feeding, Seq2Seq, load_weights,
         save_weights,
     };
-    pub use crate::plot::{self, Picture};
+    pub use crate::plot::{self, Picture, Shown};
     pub use crate::train::{
         Adam, End, History, Hyperparameters, Optimizer, RmsProp, Schedule, Sgd, Traced, Training,
         clip_gradients, fit, fit_at_every_step, fit_on_tape, fit_with, fit_with_checkpoint,
