@@ -42,6 +42,7 @@ mod device;
 mod error;
 pub mod evaluate;
 mod instances;
+mod interrupt;
 pub mod kernels;
 pub mod layers;
 pub mod model;
@@ -52,6 +53,8 @@ pub mod train;
 pub use device::Device;
 pub use dfdx;
 pub use error::{Error, Result};
+#[doc(hidden)]
+pub use interrupt::seq2seq_new_cell;
 #[cfg(feature = "polars")]
 pub use polars;
 
