@@ -88,7 +88,7 @@ impl Predictor {
     }
 }
 
-/// Predicts every series of `data`, unless `go_on` says that it is enough.
+/// Predicts every series of `data`, unless `go_on` returns false before the last one.
 pub(crate) fn predict_while(
     network: &Network,
     data: &Dataset,
@@ -97,8 +97,8 @@ pub(crate) fn predict_while(
     network.predict_while(data.past(), data.past_steps(), data.future_steps(), go_on)
 }
 
-/// How many series a network with so many weights, each used at every one of `steps` steps, computes at
-/// once, so that an interrupt need not wait long. What is computed of a series is the same in any chunk.
+/// The number of series to compute between two looks at the interrupt flag, by a network that uses each
+/// of its `weights` at every one of `steps` steps. The size of a chunk does not change the results.
 pub(crate) fn chunk(weights: usize, steps: usize) -> usize {
     /// Multiply-adds: a tenth of a second of one core, or less.
     const WORK: usize = 2_000_000_000;

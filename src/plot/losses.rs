@@ -16,7 +16,7 @@ use crate::train::{Epoch, History};
 #[cfg_attr(doc, doc = concat!("\n\n", include_str!("pictures/losses.svg")))]
 pub fn losses(history: &History) -> Result<Picture> {
     let epochs = history.epochs();
-    Picture::new((860, 400), &Losses { epochs, wanted: epochs.len() })
+    Picture::new((860, 400), &Losses { epochs, wanted: epochs.len(), points: usize::MAX })
 }
 
 pub(super) struct Losses<'a> {
@@ -24,6 +24,8 @@ pub(super) struct Losses<'a> {
     pub(super) epochs: &'a [Epoch],
     /// How many the axis has room for.
     pub(super) wanted: usize,
+    /// How many points a line has, at most; of more epochs, some are left out.
+    pub(super) points: usize,
 }
 
 impl Losses<'_> {
@@ -101,7 +103,10 @@ impl Drawing for Losses<'_> {
             (TRAIN, epochs.iter().map(|e| e.train_mse).collect::<Vec<_>>()),
             (VALIDATION, epochs.iter().map(|e| e.validation_mse).collect()),
         ] {
-            let points = part.iter().enumerate().map(|(i, &mse)| ((i + 1) as f64, mse));
+            // From the last one back, so that it is always there.
+            let every = part.len().div_ceil(self.points).max(1);
+            let points = part.iter().enumerate().rev().step_by(every);
+            let points = points.map(|(i, &mse)| ((i + 1) as f64, mse)).rev();
             chart.draw_series(LineSeries::new(points, color.stroke_width(3)))?;
         }
         chart.draw_series(best.map(|i| {

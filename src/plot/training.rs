@@ -16,6 +16,8 @@ const STRIP: u32 = 36;
 const BAR: (i32, i32) = (180, 14);
 /// Up to so many epochs the axis has room for all of them from the beginning.
 const FORESEEN: usize = 200;
+/// Points of a line while the training goes on: more cannot be told apart.
+const POINTS: usize = 1000;
 
 /// A training as it stands: a bar, a line of text, and the errors so far.
 pub(crate) struct TrainingState<'a> {
@@ -34,12 +36,13 @@ impl TrainingState<'_> {
     pub(crate) fn svg(&self) -> Result<(String, String)> {
         let seen = self.epochs.len().max(1);
         let wanted = if self.wanted <= FORESEEN { self.wanted.max(seen) } else { seen };
-        draw_svg(SIZE, &State { state: self, wanted })
+        draw_svg(SIZE, &State { state: self, wanted, points: POINTS })
     }
 
     /// The last state.
     pub(crate) fn picture(&self) -> Result<Picture> {
-        Picture::new(SIZE, &State { state: self, wanted: self.epochs.len().max(1) })
+        let wanted = self.epochs.len().max(1);
+        Picture::new(SIZE, &State { state: self, wanted, points: usize::MAX })
     }
 }
 
@@ -47,11 +50,13 @@ struct State<'a> {
     state: &'a TrainingState<'a>,
     /// Epochs that the axis has room for.
     wanted: usize,
+    /// Points of a line, at most.
+    points: usize,
 }
 
 impl State<'_> {
     fn losses(&self) -> Losses<'_> {
-        Losses { epochs: self.state.epochs, wanted: self.wanted }
+        Losses { epochs: self.state.epochs, wanted: self.wanted, points: self.points }
     }
 }
 

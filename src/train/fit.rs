@@ -180,7 +180,7 @@ pub(super) struct Watched<S, E, I> {
     pub(super) interrupted: I,
 }
 
-/// Trains what has been checked, until one of `watched` says that it is enough.
+/// Trains what has been checked, until the last epoch or until `watched` ends it.
 pub(super) fn run(
     model: &mut Seq2Seq,
     train: &Dataset,

@@ -146,6 +146,7 @@ fn train_epoch(
 mod tests {
     use super::*;
     use crate::data::{SineCosine, WindowScaler, sine_cosine};
+    use crate::error::Error;
     use crate::evaluate::mse;
     use crate::kernels::cpu::seq2seq::{Loss, TrainStep, Windows};
     use crate::train::fit::settings;
@@ -277,8 +278,14 @@ mod tests {
             interrupted: &|| steps.load(Ordering::Relaxed) >= 3,
         };
         let error = run(&mut queue, &mut model, &train, &validation, &hyperparameters, watch);
-        let error = error.unwrap_err().to_string();
-        assert!(error.starts_with("interrupted in epoch 2 of 4, after step 1 of 2"), "{error}");
+        let error = error.unwrap_err();
+        let Error::Interrupted { epoch, epochs: 4, step, steps: 2 } = error else {
+            panic!("{error}")
+        };
+        assert_eq!(epoch, 2);
+        // The steps that were queued together are all taken, and all counted.
+        let (.., taken) = queue.step.memory();
+        assert_eq!(2 + step, taken as usize);
         assert_eq!(flat_weights(&model), queue.weights().unwrap());
     }
 }

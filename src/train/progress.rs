@@ -1,4 +1,4 @@
-//! What a training shows of itself: one output that is renewed in a notebook, a bar on a terminal, and
+//! The progress of a training on standard output: one output that is renewed in a notebook, a bar on a terminal, and
 //! lines of text elsewhere.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -13,13 +13,13 @@ use crate::plot::TrainingState;
 
 /// Characters of the bar of progress.
 const BAR: usize = 15;
-/// How long an epoch may be silent where lines are printed.
+/// The time after which a long epoch prints a line.
 const SILENCE: Duration = Duration::from_secs(2);
-/// How long a picture stays at least.
+/// The shortest time between two pictures.
 const PICTURE: Duration = Duration::from_millis(250);
-/// Of the time, one part in so many at most goes into pictures.
+/// Drawing takes at most one part in so many of a training's time.
 const SHARE: u32 = 33;
-/// How long a bar on a terminal stays.
+/// The shortest time between two states of a bar on a terminal.
 const REDRAW: Duration = Duration::from_millis(100);
 
 /// Shows how far a training is.
@@ -37,7 +37,7 @@ enum Out {
     Lines(Lines),
 }
 
-/// How far the training is.
+/// The facts that all three show.
 struct Facts {
     hyperparameters: Hyperparameters,
     started: Instant,
@@ -86,7 +86,7 @@ impl Progress {
         }
     }
 
-    /// Renews what is shown, if that has stood long enough.
+    /// Renews the picture or the bar, if it is old enough.
     fn refresh(&mut self) {
         let now = Instant::now();
         match &mut self.out {
@@ -259,8 +259,8 @@ const BAR_STEPS: u64 = 1000;
 
 fn terminal_bar() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(BAR_STEPS), ProgressDrawTarget::stdout());
-    // A template that it can not read would leave its own.
-    if let Ok(style) = ProgressStyle::with_template("[{bar:30}] {msg}") {
+    // A template that cannot be parsed would leave the default style.
+    if let Ok(style) = ProgressStyle::with_template("[{bar:15}] {wide_msg}") {
         bar.set_style(style.progress_chars("##-"));
     }
     bar

@@ -15,7 +15,8 @@ impl Network {
         all.expect("nothing ends it early")
     }
 
-    /// As [`predict`](Network::predict), but asks `go_on` before each tile; `None` when it was told to end.
+    /// As [`predict`](Network::predict), but calls `go_on` before each tile, and returns `None` when
+    /// `go_on` has returned false.
     pub fn predict_while(
         &self,
         past: &[f32],
