@@ -15,8 +15,8 @@ impl Network {
         all.expect("nothing ends it early")
     }
 
-    /// As [`predict`](Network::predict), but calls `go_on` before each tile, and returns `None` when
-    /// `go_on` has returned false.
+    /// As [`predict`](Network::predict), but calls `go_on` before each layer of each tile, and returns
+    /// `None` when `go_on` has returned false.
     pub fn predict_while(
         &self,
         past: &[f32],
@@ -33,12 +33,11 @@ impl Network {
         let workspace = |width| Workspace::new(&self.shape, past_steps, future_steps, width, false);
         let ended = AtomicBool::new(false);
         let run = |work: &mut Workspace, tile: Tile, output: &mut [f32]| {
-            if !go_on() {
-                return ended.store(true, Ordering::Relaxed);
-            }
             let (Tile { level, vectors, .. }, width) = (tile, tile.width());
             tile.gather(&mut work.past[..past_len * width], past, past_len);
-            level.run(ForwardPass { network: self, work, vectors });
+            if !level.run(ForwardPass { network: self, work, vectors, go_on }) {
+                return ended.store(true, Ordering::Relaxed);
+            }
             let rows = &work.output[..future_len * width];
             level.run(Scatter::<false> { rows, width, series: output, len: future_len });
         };
