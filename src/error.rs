@@ -43,6 +43,20 @@ pub enum Error {
         /// What is wrong with it, with the line and the value.
         reason: String,
     },
+    /// A training was interrupted, by Ctrl-C or *Interrupt the kernel*. The model keeps the weights that
+    /// it had after the last step.
+    Interrupted {
+        /// Number of the epoch, from 1, that the interrupt came in.
+        epoch: usize,
+        /// The epochs that were asked for.
+        epochs: usize,
+        /// How many steps of that epoch were done.
+        step: usize,
+        /// The steps of an epoch.
+        steps: usize,
+    },
+    /// A prediction was interrupted, by Ctrl-C or *Interrupt the kernel*.
+    PredictionInterrupted,
     /// No source gave the prices.
     Fetch(String),
     /// The file system refused.
@@ -117,6 +131,21 @@ impl fmt::Display for Error {
             Self::Prices { path, reason } => {
                 write!(f, "the prices in {}: {reason}", path.display())
             }
+            Self::Interrupted { epoch, epochs, step: 0, .. } => write!(
+                f,
+                "interrupted before the first step of epoch {epoch} of {epochs}: the model keeps the \
+                 weights it had then"
+            ),
+            Self::Interrupted { epoch, epochs, step, steps } if step < steps => write!(
+                f,
+                "interrupted in epoch {epoch} of {epochs}, after step {step} of {steps}: the model \
+                 keeps the weights it had then"
+            ),
+            Self::Interrupted { epoch, epochs, .. } => write!(
+                f,
+                "interrupted after epoch {epoch} of {epochs}: the model keeps the weights it had then"
+            ),
+            Self::PredictionInterrupted => write!(f, "interrupted: nothing was predicted"),
             Self::Fetch(reasons) => write!(f, "the prices could not be fetched: {reasons}"),
             Self::Io { path, source } => write!(f, "{}: {source}", path.display()),
             Self::Device { device, reason } => {

@@ -42,15 +42,19 @@ mod device;
 mod error;
 pub mod evaluate;
 mod instances;
+mod interrupt;
 pub mod kernels;
 pub mod layers;
 pub mod model;
+mod notebook;
 pub mod plot;
 pub mod train;
 
 pub use device::Device;
 pub use dfdx;
 pub use error::{Error, Result};
+#[doc(hidden)]
+pub use interrupt::seq2seq_new_cell;
 #[cfg(feature = "polars")]
 pub use polars;
 
@@ -88,7 +92,7 @@ pub mod prelude {
         Autoregressive, AutoregressiveSettings, DecoderInput, Feeding, Seq2Seq, load_weights,
         save_weights,
     };
-    pub use crate::plot::{self, Picture};
+    pub use crate::plot::{self, Picture, Shown};
     pub use crate::train::{
         Adam, End, History, Hyperparameters, Optimizer, RmsProp, Schedule, Sgd, Traced, Training,
         clip_gradients, fit, fit_at_every_step, fit_on_tape, fit_with, fit_with_checkpoint,

@@ -6,15 +6,35 @@ use std::path::Path;
 use seq2seq::prelude::*;
 use seq2seq::train::Epoch;
 
+/// The words in the picture, without its title and description.
+fn drawn(picture: &Picture) -> String {
+    let svg = roxmltree::Document::parse(picture.svg()).unwrap();
+    let texts = svg.descendants().filter(|node| node.tag_name().name() == "text");
+    texts.filter_map(|node| node.text()).collect()
+}
+
 #[track_caller]
 fn check(picture: &Picture, words: &[&str]) {
     let svg = roxmltree::Document::parse(picture.svg()).unwrap();
     let root = svg.root_element();
     let size = |name: &str| root.attribute(name).unwrap().parse::<u32>().unwrap();
-    let text: String = svg.descendants().filter_map(|n| n.text()).collect();
+    let text = drawn(picture);
     for word in words {
         assert!(text.contains(word), "{word} is not in the picture: {text}");
     }
+    let child = |name: &str| {
+        let mut children = root
+            .children()
+            .filter(|child| child.has_tag_name(("http://www.w3.org/2000/svg", name)));
+        children.next().and_then(|child| child.text()).unwrap().to_owned()
+    };
+    assert_eq!(root.first_element_child().unwrap().tag_name().name(), "title");
+    assert!(child("title").len() > 4);
+    assert_eq!(
+        (root.attribute("role"), root.attribute("aria-label")),
+        (Some("img"), Some(picture.alt()))
+    );
+    assert_eq!(child("desc"), picture.alt());
     let decoder = png::Decoder::new(picture.png());
     let mut reader = decoder.read_info().unwrap();
     let mut pixels = vec![0; reader.output_buffer_size()];
@@ -37,7 +57,7 @@ fn all_pictures_are_drawn_in_both_formats() {
     check(&examples, &["past", "true future", "feature 1", "time step", "value", "series 2"]);
     let predictions = plot::predictions(&validation, &prediction, 10).unwrap();
     check(&predictions, &["past", "true future", "prediction", "feature 1", "series 9"]);
-    let text = predictions.svg();
+    let text = drawn(&predictions);
     assert_eq!(text.matches("true future").count(), 1, "the legend stands once");
     assert!(!text.contains("series 10"), "ten are ten");
     let losses = plot::losses(&history).unwrap();
@@ -64,11 +84,11 @@ fn all_pictures_are_drawn_in_both_formats() {
 fn recurrent_layers_are_unrolled() {
     let stack = plot::unrolled(&[20, 12], 50).unwrap();
     check(&stack, &["layer 0 (20)", "layer 1 (12)", "x1", "x3", "x50", "h50", "...", "state"]);
-    assert!(!stack.svg().contains("x4"), "steps are left out");
+    assert!(!drawn(&stack).contains("x4"), "steps are left out");
     for steps in 1..=4 {
         let picture = plot::unrolled(&[7], steps).unwrap();
         check(&picture, &["layer 0 (7)", &format!("x{steps}"), &format!("h{steps}")]);
-        assert!(!picture.svg().contains("..."), "all {steps} are drawn");
+        assert!(!drawn(&picture).contains("..."), "all {steps} are drawn");
     }
     for (layers, steps, expected) in [
         (&[][..], 5, "the number of layers is 0"),
@@ -85,7 +105,7 @@ fn recurrent_layers_are_unrolled() {
 fn every_cell_is_drawn() {
     let simple = plot::cell(Cell::SimpleRnn).unwrap();
     check(&simple, &["tanh", "h' = tanh(W x + U h)", "step t-1"]);
-    assert!(!simple.svg().contains("sigmoid"), "it has no gate");
+    assert!(!drawn(&simple).contains("sigmoid"), "it has no gate");
     let gru = plot::cell(Cell::Gru).unwrap();
     check(&gru, &["GRU", "n = tanh(W x + r × (U h))", "h' = (1 - z) × n + z × h", "1-"]);
     let lstm = plot::cell(Cell::Lstm).unwrap();
@@ -133,7 +153,7 @@ fn ticks_are_as_short_as_they_can_be() {
         let data = Dataset::new(past, future, 4, 4, 1).unwrap();
         let picture = plot::examples(&data, 1).unwrap();
         check(&picture, &[expected]);
-        assert!(!picture.svg().contains(unexpected), "{unexpected}");
+        assert!(!drawn(&picture).contains(unexpected), "{unexpected}");
     }
 }
 
@@ -143,7 +163,7 @@ fn only_what_is_predicted_is_drawn() {
     let sine = data.with_targets(1).unwrap();
     let picture = plot::predictions(&sine, &repeat_last(&sine), 2).unwrap();
     check(&picture, &["past", "prediction", "series 1"]);
-    assert!(!picture.svg().contains("feature"));
+    assert!(!drawn(&picture).contains("feature"));
 }
 
 #[test]
@@ -176,6 +196,80 @@ fn too_many_series_are_refused() {
     let line = |points: &[(f64, f64)]| plot::lines("t", "x", "y", &[("a", points)]).unwrap_err();
     assert!(line(&[]).to_string().contains("no point"));
     assert!(line(&[(0.0, 1.0), (1.0, f64::NAN)]).to_string().contains("(1, NaN)"));
+}
+
+#[test]
+fn pictures_are_described_by_their_data() {
+    let epoch = |train_mse: f64, validation_mse: f64| Epoch {
+        loss: 0.1,
+        train_mse,
+        validation_mse,
+        train_mse_all: train_mse,
+        validation_mse_all: validation_mse,
+        seconds: 0.1,
+    };
+    let epochs = vec![epoch(0.18, 0.177), epoch(0.01, 0.0035), epoch(0.0036, 0.0037)];
+    let losses = plot::losses(&History::new(epochs).unwrap()).unwrap();
+    assert_eq!(
+        losses.alt(),
+        "Line chart, error while training. x axis: epoch, 1 to 3; y axis: MSE (logarithmic). \
+         Training MSE falls from 0.18 to 0.0036, validation MSE falls from 0.177 to 0.0037; \
+         best validation MSE 0.0035 at epoch 2."
+    );
+    let one = plot::losses(&History::new(vec![epoch(0.5, 0.25)]).unwrap()).unwrap();
+    assert!(
+        one.alt().ends_with(
+            "epoch, 1; y axis: MSE (logarithmic). Training MSE 0.5, validation MSE 0.25."
+        )
+    );
+
+    let lines = [("a & <b>", &[(1.0, 2.0), (2.0, 1.0), (3.0, 4.0)][..]), ("point", &[(2.0, 3.0)])];
+    let picture = plot::lines("A \"title\"", "step", "error", &lines).unwrap();
+    assert_eq!(
+        picture.alt(),
+        "Line chart, A \"title\". x axis: step, 1 to 3; y axis: error, 1 to 4. 2 lines: a & <b> \
+         rises from 2 to 4 (lowest 1 at 2, highest 4 at 3); point is 3 at 2."
+    );
+    check(&picture, &["a & <b>"]);
+    let logarithmic = plot::log_lines("t", "x", "y", &lines).unwrap();
+    assert!(logarithmic.alt().contains("y axis: y (logarithmic), 1 to 4"), "{}", logarithmic.alt());
+
+    let errors = [0.5, 0.25, f64::NAN, 0.125];
+    let heat_map = plot::heat_map("size", &[3, 6], "rate", &[0.01, 0.1], &errors).unwrap();
+    assert_eq!(
+        heat_map.alt(),
+        "Heat map, Validation MSE after training. Rows: size, 3, 6; columns: rate, 0.01, 0.1. \
+         Errors: 0.125 to 0.5; lowest 0.125 at size 6, rate 0.1."
+    );
+
+    let data = sine_cosine(SineCosine { series: 3, ..Default::default() }).unwrap();
+    let data = data.with_targets(1).unwrap();
+    let mut prediction = data.future().to_vec();
+    prediction[0] += 1.0;
+    prediction[25] -= 2.0;
+    let alt = plot::predictions(&data, &prediction, 3).unwrap().alt().to_owned();
+    let beginning = "Line chart, Predictions. 3 panels, series 0 to 2, 1 feature. x axis: time step, \
+                     1 to 20, the past up to step 10; y axis: value, ";
+    assert!(alt.starts_with(beginning), "{alt}");
+    let end = "The prediction's MSE is 0.167 over all panels, lowest in series 1: 0.";
+    assert!(alt.ends_with(end), "{alt}");
+    let off = vec![0.25; prediction.len()];
+    let alt = plot::forecasts(&data, &prediction, &off, 1).unwrap().alt().to_owned();
+    assert!(alt.contains("The prediction's MSE is 0.1. A band"), "{alt}");
+    assert!(alt.ends_with("plus and minus 0.25."), "{alt}");
+
+    let unrolled = plot::unrolled(&[20, 12], 50).unwrap().alt().to_owned();
+    assert!(
+        unrolled.contains(
+            "2 recurrent layers unrolled over 50 steps; sizes from the input up: 20, 12."
+        )
+    );
+    let model = Seq2Seq::stacked(1, &Hyperparameters::default()).unwrap();
+    let diagram = plot::encoder_decoder(&model, 4, 10).unwrap().alt().to_owned();
+    for part in ["2 layers of GRU cells", "reads 4 steps with 1 feature", "at each of 10 steps"] {
+        assert!(diagram.contains(part), "{part} is not in {diagram}");
+    }
+    assert!(plot::cell(Cell::Lstm).unwrap().alt().contains("h' = o × tanh(c')"));
 }
 
 /// What the documentation of each function shows.

@@ -7,6 +7,7 @@ use std::fmt;
 use std::iter::repeat_n;
 
 use crate::error::{Error, Result, check_size};
+use crate::interrupt;
 use crate::kernels::RecurrentDevice;
 use crate::kernels::reference::at;
 use crate::layers::{
@@ -196,7 +197,8 @@ impl<E: Dtype, D: RecurrentDevice<E>> Autoregressive<E, D> {
     ///
     /// # Errors
     /// [`Error::Shape`] when the past, or the future of `feeding`, does not fit; [`Error::Setting`]
-    /// when there is no past or no future step, or a probability is not between 0 and 1.
+    /// when there is no past or no future step, or a probability is not between 0 and 1;
+    /// [`Error::PredictionInterrupted`] after an interrupt, unless the past is traced.
     #[inline(never)]
     pub fn forward<T: Tape<E, D>>(
         &self,
@@ -223,8 +225,13 @@ impl<E: Dtype, D: RecurrentDevice<E>> Autoregressive<E, D> {
             (*state, tape) = bridged.split_tape();
         }
 
+        // While training, the training itself looks for interrupts.
+        let work = (!T::OWNS_TAPE).then(interrupt::watch);
         let mut values = Vec::with_capacity(future_steps);
         for t in 0..future_steps {
+            if work.as_ref().is_some_and(|work| work.interrupted()) {
+                return Err(Error::PredictionInterrupted);
+            }
             let mut input = teacher.choose(t, value.clone().put_tape(tape));
             if self.context {
                 input = (input, context.clone()).concat_along(Axis::<1>);

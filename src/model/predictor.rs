@@ -4,11 +4,12 @@ use std::fmt;
 
 use super::Seq2Seq;
 use crate::data::Dataset;
-use crate::error::{Result, check_size};
+use crate::error::{Error, Result, check_size};
+use crate::interrupt;
 use crate::kernels::cpu::level::Level;
 use crate::kernels::cpu::seq2seq::Network;
 use crate::kernels::values;
-use crate::layers::flat_weights;
+use crate::layers::{Parameters, flat_weights};
 
 /// A trained model with its weights laid out for the fused kernels, once for many predictions.
 ///
@@ -36,7 +37,8 @@ impl Seq2Seq {
     /// series again and again, ask a [`Predictor`].
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) when the features of `data` are not those of the model.
+    /// [`Error::Shape`] when the features of `data` are not those of the model,
+    /// [`Error::PredictionInterrupted`] after an interrupt.
     pub fn predict(&self, data: &Dataset) -> Result<Vec<f32>> {
         self.predictor().predict(data)
     }
@@ -48,15 +50,26 @@ impl Seq2Seq {
     /// of the past.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) when the features of `data` are not those of the model.
+    /// [`Error::Shape`] when the features of `data` are not those of the model,
+    /// [`Error::PredictionInterrupted`] after an interrupt.
     pub fn encoder_states(&self, data: &Dataset) -> Result<Vec<f32>> {
-        let (_, states) = self.encode(data.past_tensor(&Cpu::default()))?;
-        let states: Vec<_> = states.iter().map(|state| (state.shape().1, values(state))).collect();
-        let of = |series: usize| {
-            let layers = states.iter();
-            layers.flat_map(move |(size, values)| &values[series * size..][..*size])
-        };
-        Ok((0..data.len()).flat_map(of).copied().collect())
+        let work = interrupt::watch();
+        let chunk = chunk(self.encoder().parameter_count(), data.past_steps());
+        let mut all = Vec::new();
+        for first in (0..data.len()).step_by(chunk) {
+            if work.interrupted() {
+                return Err(Error::PredictionInterrupted);
+            }
+            let part = data.select(first..data.len().min(first.saturating_add(chunk)))?;
+            let (_, states) = self.encode(part.past_tensor(&Cpu::default()))?;
+            let states: Vec<_> = states.iter().map(|s| (s.shape().1, values(s))).collect();
+            let of = |series: usize| {
+                let layers = states.iter();
+                layers.flat_map(move |(size, values)| &values[series * size..][..*size])
+            };
+            all.extend((0..part.len()).flat_map(of).copied());
+        }
+        Ok(all)
     }
 }
 
@@ -64,12 +77,37 @@ impl Predictor {
     /// Predicts the F future steps of every series of `data`: `(n, F, D)`, row-major.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) when the features of `data` are not those of the model.
+    /// [`Error::Shape`] when the features of `data` are not those of the model,
+    /// [`Error::PredictionInterrupted`] after an interrupt.
     pub fn predict(&self, data: &Dataset) -> Result<Vec<f32>> {
         let what = "the number of features of the data";
         check_size(what, self.network.shape().features, data.features())?;
-        Ok(self.network.predict(data.past(), data.past_steps(), data.future_steps()))
+        let work = interrupt::watch();
+        predict_while(&self.network, data, &|| !work.interrupted())
+            .ok_or(Error::PredictionInterrupted)
     }
+}
+
+/// Predicts every series of `data`, unless `go_on` returns false before the last one.
+pub(crate) fn predict_while(
+    network: &Network,
+    data: &Dataset,
+    go_on: &(dyn Fn() -> bool + Sync),
+) -> Option<Vec<f32>> {
+    network.predict_while(data.past(), data.past_steps(), data.future_steps(), go_on)
+}
+
+/// The number of series to compute between two looks at the interrupt flag, by a network that uses each
+/// of its `weights` at every one of `steps` steps. The size of a chunk does not change the results.
+pub(crate) fn chunk(weights: usize, steps: usize) -> usize {
+    /// Multiply-adds: a tenth of a second of one core, or less.
+    const WORK: usize = 2_000_000_000;
+    /// Series of the largest tile.
+    const TILE: usize = 32;
+    let series = WORK / weights.saturating_mul(steps).max(1);
+    // Every thread has a tile.
+    let least = rayon::current_num_threads() * TILE;
+    series.max(least).next_multiple_of(TILE)
 }
 
 impl fmt::Debug for Predictor {

@@ -120,6 +120,17 @@ impl<DB: DrawingBackend> Pen<'_, DB> {
 }
 
 impl Drawing for SimpleRnn {
+    fn title(&self) -> String {
+        "Simple recurrent cell".to_owned()
+    }
+
+    fn alt(&self) -> String {
+        "Diagram, a simple recurrent cell at one step. From the input x of step t and the \
+         state h of step t-1 it makes the new state h' = tanh(W x + U h). Biases are left \
+         out."
+            .to_owned()
+    }
+
     fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
         let pen = Pen(area);
         let (y, right, middle) = (110, 530 - VECTOR.0 / 2, 280);
@@ -136,6 +147,18 @@ impl Drawing for SimpleRnn {
 }
 
 impl Drawing for Gru {
+    fn title(&self) -> String {
+        "Gated recurrent unit (GRU)".to_owned()
+    }
+
+    fn alt(&self) -> String {
+        "Diagram, a gated recurrent unit (GRU) at one step. From the input x of step t and \
+         the state h of step t-1 it makes two gates, z and r = sigmoid(W x + U h), each with \
+         its own W and U; a candidate n = tanh(W x + r × (U h)); and the new state h' = (1 - \
+         z) × n + z × h. Biases are left out."
+            .to_owned()
+    }
+
     fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
         let pen = Pen(area);
         // Heights: the state, 1 - z, r and n, the gates, and the lines of h and x.
@@ -191,6 +214,19 @@ impl Drawing for Gru {
 }
 
 impl Drawing for Lstm {
+    fn title(&self) -> String {
+        "Long short-term memory (LSTM)".to_owned()
+    }
+
+    fn alt(&self) -> String {
+        "Diagram, a long short-term memory cell (LSTM) at one step. From the input x of step \
+         t and the state h of step t-1 it makes three gates, f, i and o = sigmoid(W x + U h), \
+         and a candidate g = tanh(W x + U h), each with its own W and U. The cell state \
+         becomes c' = f × c + i × g, and the new state is h' = o × tanh(c'). Biases are left \
+         out."
+            .to_owned()
+    }
+
     fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
         let pen = Pen(area);
         // Heights: the cell state, i * g, the gates, and the lines of h and x.

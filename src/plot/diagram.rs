@@ -5,6 +5,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::Picture;
+use super::describe::{count, list};
 use super::picture::{Drawing, Drawn};
 use super::shapes::{arrow, labelled_box};
 use super::style::{FUTURE, INK, PAST, PREDICTION, anchored, text};
@@ -126,6 +127,30 @@ enum Side {
 }
 
 impl Drawing for Diagram {
+    fn title(&self) -> String {
+        "An encoder-decoder, unrolled over time".to_owned()
+    }
+
+    fn alt(&self) -> String {
+        let sizes: Vec<_> = self.hidden_sizes.iter().map(usize::to_string).collect();
+        let reads = match self.decoder_input {
+            DecoderInput::RepeatLast => "the encoder's last output",
+            DecoderInput::Zeros => "zeros",
+        };
+        format!(
+            "Diagram, an encoder-decoder unrolled over time. The encoder, {} of GRU cells with {} units \
+             from the input up, reads {} with {} each. The states of all its layers go to the decoder, \
+             which has layers of the same sizes and reads {reads} at each of {}. A dense layer makes {} \
+             of every decoder output.",
+            count(sizes.len(), "layer"),
+            list(&sizes, ", "),
+            count(self.steps.0, "step"),
+            count(self.features.0, "feature"),
+            count(self.steps.1, "step"),
+            count(self.features.1, "value")
+        )
+    }
+
     fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
         let layers = self.hidden_sizes.len() as i32;
         self.draw_side(area, Side::Encoder)?;

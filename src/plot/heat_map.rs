@@ -4,6 +4,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::fmt::Display;
 
 use super::Picture;
+use super::describe::{brief, extent, list, range};
 use super::picture::{Drawing, Drawn};
 use super::style::{INK, PAPER, PREDICTION, anchored, text};
 use crate::error::{Error, Result, check_size};
@@ -11,6 +12,7 @@ use crate::error::{Error, Result, check_size};
 const CELL: (i32, i32) = (104, 46);
 const LEFT: i32 = 150;
 const TOP: i32 = 50;
+const TITLE: &str = "Validation MSE after training";
 
 /// The errors of a sweep over two hyperparameters: a row for each of `rows`, a column for each of
 /// `columns`, and `errors`, `(rows, columns)`, row by row. Dark is low, on a logarithmic scale; the
@@ -65,16 +67,45 @@ impl HeatMap<'_> {
     }
 }
 
+impl HeatMap<'_> {
+    /// The index of the lowest error.
+    fn best(&self) -> Option<usize> {
+        let numbers = (0..self.errors.len()).filter(|&index| !self.errors[index].is_nan());
+        numbers.min_by(|&a, &b| self.errors[a].total_cmp(&self.errors[b]))
+    }
+}
+
 impl Drawing for HeatMap<'_> {
+    fn title(&self) -> String {
+        TITLE.to_owned()
+    }
+
+    fn alt(&self) -> String {
+        let (row_name, column_name) = self.names;
+        let (rows, columns) = (list(&self.rows, ", "), list(&self.columns, ", "));
+        let mut alt = format!(
+            "Heat map, {TITLE}. Rows: {row_name}, {rows}; columns: {column_name}, {columns}."
+        );
+        if let Some((low, high)) = extent(self.errors.iter().copied()) {
+            alt += &format!(" Errors: {}", range(low, high));
+        }
+        if let Some(best) = self.best() {
+            let (row, column) = (best / self.columns.len(), best % self.columns.len());
+            let (row, column) = (&self.rows[row], &self.columns[column]);
+            let lowest = brief(self.errors[best]);
+            alt += &format!("; lowest {lowest} at {row_name} {row}, {column_name} {column}.");
+        }
+        alt
+    }
+
     fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
         let columns = self.columns.len();
         let place = |index: usize| {
             let (row, column) = ((index / columns) as i32, (index % columns) as i32);
             (LEFT + column * CELL.0, TOP + row * CELL.1)
         };
-        area.draw(&Text::new("Validation MSE after training", (14, 12), text(20, INK)))?;
-        let numbers = (0..self.errors.len()).filter(|&index| !self.errors[index].is_nan());
-        let best = numbers.min_by(|&a, &b| self.errors[a].total_cmp(&self.errors[b]));
+        area.draw(&Text::new(TITLE, (14, 12), text(20, INK)))?;
+        let best = self.best();
         for (index, &error) in self.errors.iter().enumerate() {
             let (x, y) = place(index);
             let level = self.level(error);

@@ -3,6 +3,7 @@ use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
 use plotters::prelude::*;
 
 use super::Picture;
+use super::describe::{brief, change, count, extent, list, range};
 use super::log_axis::LogAxis;
 use super::picture::{Drawing, Drawn};
 use super::style::{
@@ -134,6 +135,45 @@ struct Lines<'a> {
 }
 
 impl Drawing for Lines<'_> {
+    fn title(&self) -> String {
+        self.title.to_owned()
+    }
+
+    fn alt(&self) -> String {
+        let axis = |of: fn(&(f64, f64)) -> f64| {
+            let values = self.lines.iter().flat_map(|(_, points)| points.iter().map(of));
+            extent(values).map_or(String::new(), |(low, high)| range(low, high))
+        };
+        let scale = match self.scale {
+            Scale::Linear => "",
+            Scale::Logarithmic => " (logarithmic)",
+        };
+        let line = |(label, points): &(&str, &[(f64, f64)])| match points {
+            [] => format!("{label} has no point"),
+            [only] => format!("{label} is {} at {}", brief(only.1), brief(only.0)),
+            [first, .., last] => {
+                let by_y = |a: &&(f64, f64), b: &&(f64, f64)| a.1.total_cmp(&b.1);
+                let end = |point: Option<&(f64, f64)>| {
+                    point.map_or(String::new(), |(x, y)| format!("{} at {}", brief(*y), brief(*x)))
+                };
+                let (low, high) = (points.iter().min_by(by_y), points.iter().max_by(by_y));
+                let change = change(first.1, last.1);
+                format!("{label} {change} (lowest {}, highest {})", end(low), end(high))
+            }
+        };
+        let lines: Vec<_> = self.lines.iter().map(line).collect();
+        format!(
+            "Line chart, {}. x axis: {}, {}; y axis: {}{scale}, {}. {}: {}.",
+            self.title,
+            self.names.0,
+            axis(|point| point.0),
+            self.names.1,
+            axis(|point| point.1),
+            count(lines.len(), "line"),
+            list(&lines, "; ")
+        )
+    }
+
     fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
         let (top, chart) = area.split_vertically(HEADER);
         let colored = self.lines.iter().zip(COLORS.into_iter().cycle());

@@ -2,11 +2,12 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use super::Picture;
+use super::describe::{brief, change, range};
 use super::log_axis::LogAxis;
 use super::picture::{Drawing, Drawn};
 use super::style::{Entry, GRID, HEADER, INK, Marker, TRAIN, VALIDATION, header, text};
 use crate::error::Result;
-use crate::train::History;
+use crate::train::{Epoch, History};
 
 /// The errors (MSE of feature 0) of both parts, epoch by epoch, on a logarithmic axis.
 ///
@@ -14,26 +15,69 @@ use crate::train::History;
 /// [`Error::Picture`](crate::Error::Picture) when drawing fails.
 #[cfg_attr(doc, doc = concat!("\n\n", include_str!("pictures/losses.svg")))]
 pub fn losses(history: &History) -> Result<Picture> {
-    Picture::new((860, 400), &Losses { history })
+    let epochs = history.epochs();
+    Picture::new((860, 400), &Losses { epochs, wanted: epochs.len(), points: usize::MAX })
 }
 
-struct Losses<'a> {
-    history: &'a History,
+pub(super) struct Losses<'a> {
+    /// The epochs that are done.
+    pub(super) epochs: &'a [Epoch],
+    /// How many the axis has room for.
+    pub(super) wanted: usize,
+    /// How many points a line has, at most; of more epochs, some are left out.
+    pub(super) points: usize,
+}
+
+impl Losses<'_> {
+    /// The index of the epoch with the lowest validation error.
+    fn best(&self) -> Option<usize> {
+        let errors = self.epochs.iter().map(|epoch| epoch.validation_mse).enumerate();
+        let numbers = errors.filter(|(_, mse)| !mse.is_nan());
+        numbers.min_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(index, _)| index)
+    }
 }
 
 impl Drawing for Losses<'_> {
+    fn title(&self) -> String {
+        "Error while training".to_owned()
+    }
+
+    fn alt(&self) -> String {
+        let axes = "y axis: MSE (logarithmic)";
+        let [first, .., last] = self.epochs else {
+            return match self.epochs {
+                [only] => format!(
+                    "Line chart, error while training. x axis: epoch, 1; {axes}. \
+                     Training MSE {}, validation MSE {}.",
+                    brief(only.train_mse),
+                    brief(only.validation_mse)
+                ),
+                _ => "Line chart, error while training. No epoch is done yet.".to_owned(),
+            };
+        };
+        let mut alt = format!(
+            "Line chart, error while training. x axis: epoch, {}; {axes}. \
+             Training MSE {}, validation MSE {}",
+            range(1.0, self.epochs.len() as f64),
+            change(first.train_mse, last.train_mse),
+            change(first.validation_mse, last.validation_mse)
+        );
+        if let Some(best) = self.best() {
+            let mse = brief(self.epochs[best].validation_mse);
+            alt += &format!("; best validation MSE {mse} at epoch {}", best + 1);
+        }
+        alt + "."
+    }
+
     fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
         let (top, chart) = area.split_vertically(HEADER);
-        let epochs = self.history.epochs();
-        let (_, best) = self.history.best();
-        let entries = [
-            Entry::line("training part", TRAIN),
-            Entry::line("validation part", VALIDATION),
-            Entry {
-                color: VALIDATION,
-                ..Entry::marker(format!("best validation MSE {best:.5}"), Marker::Full)
-            },
-        ];
+        let (epochs, best) = (self.epochs, self.best());
+        let mut entries =
+            vec![Entry::line("training part", TRAIN), Entry::line("validation part", VALIDATION)];
+        entries.extend(best.map(|best| {
+            let label = format!("best validation MSE {:.5}", epochs[best].validation_mse);
+            Entry { color: VALIDATION, ..Entry::marker(label, Marker::Full) }
+        }));
         header(&top, "Error while training", &entries)?;
 
         let values = epochs.iter().flat_map(|e| [e.train_mse, e.validation_mse]);
@@ -41,12 +85,12 @@ impl Drawing for Losses<'_> {
             .margin(14)
             .x_label_area_size(44)
             .y_label_area_size(76)
-            .build_cartesian_2d(0.5..epochs.len() as f64 + 0.5, LogAxis::around(values))?;
+            .build_cartesian_2d(0.5..self.wanted as f64 + 0.5, LogAxis::around(values))?;
         chart
             .configure_mesh()
             .x_desc("epoch")
             .y_desc("MSE (logarithmic)")
-            .x_labels(epochs.len().min(16))
+            .x_labels(self.wanted.min(16))
             .x_label_formatter(&|x| format!("{x:.0}"))
             .y_labels(8)
             .y_label_formatter(&LogAxis::label)
@@ -59,10 +103,12 @@ impl Drawing for Losses<'_> {
             (TRAIN, epochs.iter().map(|e| e.train_mse).collect::<Vec<_>>()),
             (VALIDATION, epochs.iter().map(|e| e.validation_mse).collect()),
         ] {
-            let points = part.iter().enumerate().map(|(i, &mse)| ((i + 1) as f64, mse));
+            // From the last one back, so that it is always there.
+            let every = part.len().div_ceil(self.points).max(1);
+            let points = part.iter().enumerate().rev().step_by(every);
+            let points = points.map(|(i, &mse)| ((i + 1) as f64, mse)).rev();
             chart.draw_series(LineSeries::new(points, color.stroke_width(3)))?;
         }
-        let best = epochs.iter().position(|e| e.validation_mse == best);
         chart.draw_series(best.map(|i| {
             let at = ((i + 1) as f64, epochs[i].validation_mse);
             Marker::Full.at(at, VALIDATION)

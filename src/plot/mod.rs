@@ -1,10 +1,12 @@
 //! Pictures for notebooks.
 //!
-//! Every function returns a [`Picture`], which a cell shows when it is the cell's last value. The
+//! Every function returns a [`Picture`], which a cell shows when it is the cell's last value; [`show`]
+//! shows one in the middle of a cell, and renews it there. The
 //! past, the true future and the prediction have the same colours in all of them, from the palette
 //! of Okabe and Ito, which colour-blind readers can tell apart.
 
 mod cell;
+mod describe;
 mod diagram;
 mod heat_map;
 mod lines;
@@ -13,7 +15,9 @@ mod losses;
 mod picture;
 mod series;
 mod shapes;
+mod shown;
 mod style;
+mod training;
 mod unrolled;
 
 pub use cell::cell;
@@ -23,4 +27,6 @@ pub use lines::{by_step, lines, log_lines};
 pub use losses::losses;
 pub use picture::Picture;
 pub use series::{examples, forecasts, predictions};
+pub use shown::{Shown, show};
+pub(crate) use training::TrainingState;
 pub use unrolled::unrolled;

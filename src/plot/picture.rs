@@ -9,15 +9,18 @@ use std::sync::Once;
 
 use super::style::PAPER;
 use crate::error::{Error, Result};
+use crate::notebook::{self, Bundle, PNG, SVG};
 
 /// A picture in two formats: SVG, sharp at any size, and PNG, for readers that do not trust the
 /// notebook's SVG (JupyterLab before "Trust notebook", GitHub).
 ///
-/// As the last value of a cell it is shown below it.
+/// As the last value of a cell it is shown below it; [`show`](super::show) shows one in the middle of a
+/// cell. Every picture has an [alternative text](Picture::alt).
 #[derive(Clone, PartialEq)]
 pub struct Picture {
     svg: String,
     png: Vec<u8>,
+    alt: String,
     size: (u32, u32),
 }
 
@@ -27,25 +30,23 @@ pub(super) type Drawn<DB> =
 
 /// Something that can be drawn on any backend of plotters.
 pub(super) trait Drawing {
+    /// The title in a few words.
+    fn title(&self) -> String;
+
+    /// What the picture shows, in words, for readers who do not see it.
+    fn alt(&self) -> String;
+
     fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB>;
 }
 
 impl Picture {
     /// Draws the same thing twice, `size` being (width, height) in pixels.
     pub(super) fn new(size: (u32, u32), drawing: &impl Drawing) -> Result<Self> {
-        // The bitmap carries its font along, so that it looks the same on every machine. An SVG
-        // takes the reader's own sans-serif, and uses this one to measure.
-        static FONT: Once = Once::new();
-        FONT.call_once(|| {
-            let font = dejavu::sans::regular();
-            let _ = register_font("sans-serif", FontStyle::Normal, font); // else drawing fails
-        });
-        let mut svg = String::new();
-        paint(SVGBackend::with_string(&mut svg, size), drawing)?;
+        let (svg, alt) = draw_svg(size, drawing)?;
         let mut pixels = vec![0; (size.0 * size.1 * 3) as usize];
         paint(BitMapBackend::with_buffer(&mut pixels, size), drawing)?;
         let png = encode_png(&pixels, size).map_err(|e| Error::Picture(e.to_string()))?;
-        Ok(Self { svg, png, size })
+        Ok(Self { svg, png, alt, size })
     }
 
     /// The picture as SVG.
@@ -56,6 +57,20 @@ impl Picture {
     /// The picture as a PNG file.
     pub fn png(&self) -> &[u8] {
         &self.png
+    }
+
+    /// What the picture shows, in words: the axes and their ranges, and the values that count. A notebook
+    /// keeps it as the picture's alternative text, for readers who do not see the picture.
+    ///
+    /// ```
+    /// use seq2seq::prelude::*;
+    ///
+    /// let picture = plot::lines("Error", "step", "MSE", &[("network", &[(1.0, 0.5), (2.0, 0.25)])])?;
+    /// assert!(picture.alt().contains("network falls from 0.5 to 0.25"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn alt(&self) -> &str {
+        &self.alt
     }
 
     /// Writes the picture to `path`; its ending, `.svg` or `.png`, says in which format.
@@ -78,6 +93,9 @@ impl Picture {
     /// Shows the picture below the cell: evcxr calls this for the last value of a cell. Both
     /// formats go into one bundle, of which the reader takes what it can show.
     pub fn evcxr_display(&self) {
+        if notebook::reads_marks() {
+            return self.bundle().show();
+        }
         println!(
             "EVCXR_BEGIN_CONTENT image/svg+xml\n{}\nEVCXR_END_CONTENT\n\
              EVCXR_BEGIN_CONTENT image/png\n{}\nEVCXR_END_CONTENT",
@@ -85,6 +103,67 @@ impl Picture {
             STANDARD.encode(&self.png)
         );
     }
+
+    /// The picture for a notebook that keeps alternative texts.
+    pub(super) fn bundle(&self) -> Bundle {
+        self.bundle_with(self.alt.clone())
+    }
+
+    /// As [`bundle`](Picture::bundle), with another text where no picture can be shown.
+    pub(crate) fn bundle_with(&self, text: String) -> Bundle {
+        Bundle::text(text).with_image(SVG, self.svg.clone(), &self.alt).with_image(
+            PNG,
+            STANDARD.encode(&self.png),
+            &self.alt,
+        )
+    }
+}
+
+/// Draws an SVG, `size` being (width, height) in pixels, and returns it with its alternative text.
+pub(super) fn draw_svg(size: (u32, u32), drawing: &impl Drawing) -> Result<(String, String)> {
+    // The bitmap carries its font along, so that it looks the same on every machine. An SVG takes the
+    // reader's own sans-serif, and uses this one to measure.
+    static FONT: Once = Once::new();
+    FONT.call_once(|| {
+        let font = dejavu::sans::regular();
+        let _ = register_font("sans-serif", FontStyle::Normal, font); // else drawing fails
+    });
+    let mut svg = String::new();
+    paint(SVGBackend::with_string(&mut svg, size), drawing)?;
+    let alt = drawing.alt();
+    let svg = with_words(&svg, &drawing.title(), &alt)?;
+    Ok((svg, alt))
+}
+
+/// The SVG with its title and description, by the rules that screen readers follow: the role of an
+/// image, which hides the parts, and a label.
+fn with_words(svg: &str, title: &str, alt: &str) -> Result<String> {
+    let none = || Error::Picture("the SVG has no root".to_owned());
+    let (before, root) = svg.split_once("<svg ").ok_or_else(none)?;
+    let (attributes, content) = root.split_once('>').ok_or_else(none)?;
+    let (title, alt) = (escape(title), escape(alt));
+    Ok(format!(
+        "{before}<svg role=\"img\" aria-label=\"{alt}\" {attributes}>\n\
+         <title>{title}</title>\n<desc>{alt}</desc>{content}"
+    ))
+}
+
+/// `text` as XML, in an element or in quotes.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&apos;"),
+            // XML has no way to write other control characters.
+            _ if character.is_control() => escaped.push(' '),
+            _ => escaped.push(character),
+        }
+    }
+    escaped
 }
 
 impl fmt::Debug for Picture {

@@ -2,6 +2,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use super::Picture;
+use super::describe::{brief, count, extent, range};
 use super::picture::{Drawing, Drawn};
 use super::style::{
     Entry, FUTURE, GRID, HEADER, INK, Marker, PAST, PREDICTION, anchored, header, number, text,
@@ -105,6 +106,57 @@ struct Series<'a> {
 }
 
 impl Drawing for Series<'_> {
+    fn title(&self) -> String {
+        self.title.to_owned()
+    }
+
+    fn alt(&self) -> String {
+        let panels = self.windows.len();
+        let series = range(0.0, panels as f64 - 1.0);
+        // Of a dataset, all windows are as long.
+        let past = self.windows[0].past.len() / self.features;
+        let steps = past + self.windows[0].future.len() / self.features;
+        let predictions = self.predictions.iter().flatten().copied().flatten();
+        let values = self.windows.iter().flat_map(|w| w.past.iter().chain(&w.future));
+        let values = values.chain(predictions).map(|&value| f64::from(value));
+        let values = extent(values).map_or(String::new(), |(low, high)| range(low, high));
+        let mut alt = format!(
+            "Line chart, {}. {}, series {series}, {}. x axis: time step, {}, the past up to step {past}; \
+             y axis: value, {values}.",
+            self.title,
+            count(panels, "panel"),
+            count(self.features, "feature"),
+            range(1.0, steps as f64)
+        );
+        if let Some(predictions) = &self.predictions {
+            let mse = |(window, predicted): (&Window, &&[f32])| {
+                let errors = window.future.iter().zip(*predicted);
+                let squares: f64 = errors.map(|(a, b)| f64::from(a - b).powi(2)).sum();
+                squares / window.future.len() as f64
+            };
+            let errors: Vec<_> = self.windows.iter().zip(predictions).map(mse).collect();
+            let best = (0..panels).min_by(|&a, &b| errors[a].total_cmp(&errors[b]));
+            match best {
+                Some(best) if panels > 1 => {
+                    let mean = errors.iter().sum::<f64>() / panels as f64;
+                    let (mean, lowest) = (brief(mean), brief(errors[best]));
+                    alt += &format!(
+                        " The prediction's MSE is {mean} over all panels, lowest in series {best}: {lowest}."
+                    );
+                }
+                _ => alt += &format!(" The prediction's MSE is {}.", brief(errors[0])),
+            }
+        }
+        let errors = self.errors.iter().flatten().copied().flatten();
+        if let Some((low, high)) = extent(errors.map(|&error| f64::from(error))) {
+            let half = range(low, high);
+            alt += &format!(
+                " A band around the prediction shows earlier errors, plus and minus {half}."
+            );
+        }
+        alt
+    }
+
     fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
         let (top, panels) = area.split_vertically(HEADER);
         let mut entries = vec![Entry::line("past", PAST), Entry::line("true future", FUTURE)];

@@ -3,6 +3,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::Picture;
+use super::describe::{count, list};
 use super::picture::{Drawing, Drawn};
 use super::shapes::{arrow, labelled_box};
 use super::style::{INK, PAST, anchored, text};
@@ -117,6 +118,23 @@ impl Unrolled<'_> {
 }
 
 impl Drawing for Unrolled<'_> {
+    fn title(&self) -> String {
+        format!("A stack of recurrent layers, unrolled over {}", count(self.steps, "step"))
+    }
+
+    fn alt(&self) -> String {
+        let sizes: Vec<_> = self.layers.iter().map(usize::to_string).collect();
+        format!(
+            "Diagram, a stack of {} unrolled over {}; sizes from the input up: {}. At every step a \
+             layer reads the output of the layer below, the lowest layer the input, and its own state of \
+             the step before. The cells of a layer share one set of weights. After the last step the \
+             states of all layers are left.",
+            count(self.layers.len(), "recurrent layer"),
+            count(self.steps, "step"),
+            list(&sizes, ", ")
+        )
+    }
+
     fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
         let layers = self.layers.len() as i32;
         let title = match self.steps {

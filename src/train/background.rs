@@ -1,15 +1,21 @@
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::fit::{Step, check, run, seconds_left};
+use super::fit::{Step, Watched, check, run};
+use super::progress::seconds_left;
 use super::{End, Epoch, History, Hyperparameters};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::model::Seq2Seq;
+
+/// How often [`Training::finish`] looks for an interrupt.
+const POLL: Duration = Duration::from_millis(20);
 
 /// A training in the background: one cell starts it and returns at once, others look at it, stop it,
 /// and take the trained model. It is the training of [`fit`](super::fit), with the same result.
@@ -33,6 +39,8 @@ use crate::model::Seq2Seq;
 pub struct Training {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<Result<(Seq2Seq, History)>>>,
+    /// Disconnected when the thread ends. In a mutex, so that threads can share the training.
+    ended: Mutex<Receiver<()>>,
     hyperparameters: Hyperparameters,
 }
 
@@ -75,7 +83,9 @@ impl Training {
         let watched = Arc::clone(&shared);
         let (mut model, train, validation) = (model.clone(), train.clone(), validation.clone());
         let hyperparameters = *hyperparameters;
+        let (ends, ended) = channel();
         let work = move || {
+            let _ends = ends;
             let after_step = |step: &Step| {
                 watched.progress().step = (step.number, step.steps);
                 if watched.stop.load(Ordering::Relaxed) {
@@ -88,22 +98,16 @@ impl Training {
                 progress.epochs.push(*epoch);
                 progress.step.0 = 0;
             };
-            let history = run(
-                &mut model,
-                &train,
-                &validation,
-                &hyperparameters,
-                None,
-                after_step,
-                after_epoch,
-            )?;
+            // An interrupt is for the cell that runs, which is another one.
+            let watched = Watched { after_step, after_epoch, interrupted: || false };
+            let history = run(&mut model, &train, &validation, &hyperparameters, None, watched)?;
             Ok((model, history))
         };
         let thread = thread::Builder::new()
             .name("training".to_owned())
             .spawn(work)
             .map_err(|error| Error::Data(format!("no thread for the training: {error}")))?;
-        Ok(Self { shared, thread: Some(thread), hyperparameters })
+        Ok(Self { shared, thread: Some(thread), ended: Mutex::new(ended), hyperparameters })
     }
 
     /// The epochs so far.
@@ -126,11 +130,21 @@ impl Training {
         self.shared.stop.store(true, Ordering::Relaxed);
     }
 
-    /// Waits for its end, and returns the trained model.
+    /// Waits for its end, and returns the trained model. An interrupt while it waits stops the training as
+    /// [`stop`](Training::stop) does: the model is not lost, and the history ends with
+    /// [`End::Stopped`].
     ///
     /// # Errors
     /// As [`fit`](super::fit), and [`Error::Data`] when the training panicked.
     pub fn finish(mut self) -> Result<(Seq2Seq, History)> {
+        let work = interrupt::watch();
+        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+        while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(POLL) {
+            if work.interrupted() {
+                self.shared.stop.store(true, Ordering::Relaxed);
+                break;
+            }
+        }
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(result)) => result,
             _ => Err(Error::Data("the training panicked; its message stands above".to_owned())),

@@ -81,9 +81,9 @@ impl Checkpoint {
         Ok((Self { path: path.to_owned(), data, found }, model, hyperparameters))
     }
 
-    /// How many epochs are done.
-    pub(super) fn epochs(&self) -> usize {
-        self.found.as_ref().map_or(0, |found| found.state.epochs.len())
+    /// The epochs that are done.
+    pub(super) fn epochs(&self) -> &[Epoch] {
+        self.found.as_ref().map_or(&[], |found| &found.state.epochs)
     }
 
     /// The course of the training, which goes on where the file ends.

@@ -3,33 +3,38 @@ use dfdx::tensor::{Tape, Tensor};
 use dfdx::tensor_ops::{Device as DfdxDevice, SumTo};
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use super::checkpoint::Checkpoint;
 use super::course::Course;
 #[cfg(feature = "cuda")]
 use super::in_queue::{self, Watch};
+use super::progress::Progress;
 use super::{End, Epoch, History, Hyperparameters};
 use crate::data::Dataset;
 use crate::error::{Error, Result, check_size};
+use crate::interrupt;
 use crate::kernels::cpu::level::Level;
 use crate::kernels::cpu::optimizer::Settings;
 use crate::kernels::cpu::seq2seq::{Loss, TrainStep, Windows};
 #[cfg(feature = "cuda")]
 use crate::kernels::cuda;
 use crate::layers::{flat_weights, set_flat_weights};
-use crate::model::Seq2Seq;
+use crate::model::{Seq2Seq, predict_while};
 use crate::{Device, Sequence};
-
-/// Characters of the bar of progress.
-const BAR: usize = 15;
-/// How long an epoch may be silent.
-const SILENCE: Duration = Duration::from_secs(2);
 
 /// Trains `model` on `train` and watches it on `validation`, with the optimiser of the
 /// hyperparameters (Adam, if nothing else is said) on the [`loss`] plus the penalty λ · ½ Σ w² over
-/// all weights. Prints what it trains, on what, a line an epoch, and where
-/// an epoch is long, a line every two seconds with the loss of the steps since the last one.
+/// all weights. Prints what it trains and on what, and shows its progress:
+/// - in a notebook, one output that is renewed: epoch, errors, the time left, and the errors so far as a
+///   curve;
+/// - on a terminal, a bar with the same facts;
+/// - elsewhere, a line an epoch, and where an epoch is long, a line every two seconds with the loss of
+///   the steps since the last one.
+///
+/// An interrupt (Ctrl-C, or *Interrupt the kernel*) ends the training after the current step. The model
+/// keeps the weights of that step.
 ///
 /// Scale both parts first; of the hyperparameters, the sizes and the validation fraction have done
 /// their work by now and are only printed.
@@ -39,7 +44,8 @@ const SILENCE: Duration = Duration::from_secs(2);
 /// [`Error::Shape`](crate::Error::Shape) when the parts do not fit each other or the model,
 /// [`Error::Data`](crate::Error::Data) when the error stops being a number: the model then keeps
 /// the weights that it had before. [`Error::Device`](crate::Error::Device) when the device of the
-/// hyperparameters is not there, or its memory is full.
+/// hyperparameters is not there, or its memory is full. [`Error::Interrupted`](crate::Error::Interrupted)
+/// after an interrupt.
 pub fn fit(
     model: &mut Seq2Seq,
     train: &Dataset,
@@ -47,8 +53,9 @@ pub fn fit(
     hyperparameters: &Hyperparameters,
 ) -> Result<History> {
     check(model, train, validation, hyperparameters)?;
+    let work = begin(1, train, hyperparameters)?;
     print_setup(model, train, validation, hyperparameters);
-    go_on(model, train, validation, hyperparameters, None)
+    go_on(model, train, validation, hyperparameters, None, &work)
 }
 
 /// As [`fit`], and keeps a checkpoint at `path`, renewed after every epoch: the model and all that the
@@ -71,9 +78,10 @@ pub fn fit_with_checkpoint(
         let allowed = "Device::Cpu where a checkpoint is kept";
         return Err(Error::setting("device", hyperparameters.device, allowed));
     }
+    let work = begin(1, train, hyperparameters)?;
     print_setup(model, train, validation, hyperparameters);
     let checkpoint = Checkpoint::new(path.as_ref(), train);
-    go_on(model, train, validation, hyperparameters, Some(checkpoint))
+    go_on(model, train, validation, hyperparameters, Some(checkpoint), &work)
 }
 
 /// Goes on with a training that [`fit_with_checkpoint`] began, from the last epoch that it completed,
@@ -90,8 +98,10 @@ pub fn resume(
 ) -> Result<(Seq2Seq, History)> {
     let (checkpoint, mut model, hyperparameters) = Checkpoint::read(path.as_ref(), train)?;
     check(&model, train, validation, &hyperparameters)?;
-    println!("going on after epoch {} of {}", checkpoint.epochs(), hyperparameters.epochs);
-    let history = go_on(&mut model, train, validation, &hyperparameters, Some(checkpoint))?;
+    let done = checkpoint.epochs().len();
+    let work = begin(done + 1, train, &hyperparameters)?;
+    println!("going on after epoch {done} of {}", hyperparameters.epochs);
+    let history = go_on(&mut model, train, validation, &hyperparameters, Some(checkpoint), &work)?;
     Ok((model, history))
 }
 
@@ -101,18 +111,41 @@ fn go_on(
     validation: &Dataset,
     hyperparameters: &Hyperparameters,
     checkpoint: Option<Checkpoint>,
+    work: &interrupt::Watch,
 ) -> Result<History> {
-    let done = checkpoint.as_ref().map_or(0, Checkpoint::epochs);
-    let mut progress = Progress::new(hyperparameters, done);
-    let after_step = |step: &Step| {
-        progress.print_step(step);
-        ControlFlow::Continue(())
+    let done = checkpoint.as_ref().map_or(&[][..], Checkpoint::epochs);
+    let progress = Mutex::new(Progress::new(hyperparameters, done));
+    let shown = || progress.lock().unwrap_or_else(PoisonError::into_inner);
+    let watched = Watched {
+        after_step: |step: &Step| {
+            shown().after_step(step);
+            ControlFlow::Continue(())
+        },
+        after_epoch: |number, epoch: &Epoch| shown().after_epoch(number, epoch),
+        interrupted: || work.interrupted(),
     };
-    let after_epoch = |number, epoch: &Epoch| print_epoch(number, hyperparameters.epochs, epoch);
-    let history =
-        run(model, train, validation, hyperparameters, checkpoint, after_step, after_epoch)?;
-    println!("{history}");
-    Ok(history)
+    let outcome = run(model, train, validation, hyperparameters, checkpoint, watched);
+    progress.into_inner().unwrap_or_else(PoisonError::into_inner).end(&outcome);
+    if let Ok(history) = &outcome {
+        println!("{history}");
+    }
+    outcome
+}
+
+/// Begins a training with epoch number `epoch`.
+///
+/// # Errors
+/// [`Error::Interrupted`] when the cell has been interrupted before.
+pub(super) fn begin(
+    epoch: usize,
+    train: &Dataset,
+    hyperparameters: &Hyperparameters,
+) -> Result<interrupt::Watch> {
+    let work = interrupt::watch();
+    if work.interrupted() {
+        return Err(Last { epoch, ..Last::of(train, hyperparameters) }.interrupted());
+    }
+    Ok(work)
 }
 
 /// As [`fit`], but prints nothing: `after_epoch` is told the number of each epoch, from 1, and what
@@ -128,22 +161,46 @@ pub fn fit_with(
     after_epoch: impl FnMut(usize, &Epoch),
 ) -> Result<History> {
     check(model, train, validation, hyperparameters)?;
-    run(model, train, validation, hyperparameters, None, |_| ControlFlow::Continue(()), after_epoch)
+    let work = begin(1, train, hyperparameters)?;
+    let watched = Watched {
+        after_step: |_: &Step| ControlFlow::Continue(()),
+        after_epoch,
+        interrupted: || work.interrupted(),
+    };
+    run(model, train, validation, hyperparameters, None, watched)
 }
 
-/// Trains what has been checked, until `after_step` says that it is enough.
+/// Who watches a training.
+pub(super) struct Watched<S, E, I> {
+    /// Told of every step; may end the training.
+    pub(super) after_step: S,
+    /// Told of every epoch.
+    pub(super) after_epoch: E,
+    /// Asked after every step, and while the errors are measured.
+    pub(super) interrupted: I,
+}
+
+/// Trains what has been checked, until the last epoch or until `watched` ends it.
 pub(super) fn run(
     model: &mut Seq2Seq,
     train: &Dataset,
     validation: &Dataset,
     hyperparameters: &Hyperparameters,
     mut checkpoint: Option<Checkpoint>,
-    mut after_step: impl FnMut(&Step) -> ControlFlow<End> + Send,
-    mut after_epoch: impl FnMut(usize, &Epoch),
+    watched: Watched<
+        impl FnMut(&Step) -> ControlFlow<End> + Send,
+        impl FnMut(usize, &Epoch),
+        impl Fn() -> bool + Sync,
+    >,
 ) -> Result<History> {
+    let Watched { mut after_step, mut after_epoch, interrupted } = watched;
     #[cfg(feature = "cuda")]
     if let Device::Cuda(gpu) = hyperparameters.device {
-        let watch = Watch { after_step: &mut after_step, after_epoch: &mut after_epoch };
+        let watch = Watch {
+            after_step: &mut after_step,
+            after_epoch: &mut after_epoch,
+            interrupted: &interrupted,
+        };
         return crate::cuda::guarded(gpu, || {
             run_on_gpu(gpu, model, train, validation, hyperparameters, watch)
         });
@@ -164,15 +221,26 @@ pub(super) fn run(
     };
     while let Some(epoch) = course.next_epoch() {
         let start = Instant::now();
-        let mut after_step = |step: &Step| match after_step(step) {
-            ControlFlow::Continue(()) => course.in_time(),
-            ended => ended,
+        let mut last = Last { epoch, ..Last::of(train, hyperparameters) };
+        let mut after_step = |step: &Step| {
+            last.step = step.number;
+            let flow = after_step(step);
+            if interrupted() {
+                return ControlFlow::Break(End::Stopped);
+            }
+            if flow.is_break() { flow } else { course.in_time() }
         };
         let (loss, flow) = train_epoch(&mut step, train, hyperparameters, epoch, &mut after_step);
-        let predict = |data: &Dataset| {
-            step.network().predict(data.past(), data.past_steps(), data.future_steps())
+        let predict = |data: &Dataset| predict_while(step.network(), data, &|| !interrupted());
+        let (Some(of_train), Some(of_validation)) = (predict(&measured), predict(validation))
+        else {
+            if !loss.is_finite() {
+                return Err(Epoch::diverged(epoch, loss, f64::NAN, hyperparameters));
+            }
+            set_flat_weights(model, step.weights());
+            return Err(last.interrupted());
         };
-        let parts = [(&measured, predict(&measured)), (validation, predict(validation))];
+        let parts = [(&measured, of_train), (validation, of_validation)];
         let result = Epoch::measure(epoch, loss, parts, start, hyperparameters)?;
         after_epoch(epoch, &result);
         course.take(result, flow, || step.weights().to_vec());
@@ -280,6 +348,31 @@ pub(super) struct Step {
     pub(super) loss: f64,
 }
 
+/// The last step of a training.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Last {
+    /// Number of its epoch, from 1.
+    pub(super) epoch: usize,
+    pub(super) epochs: usize,
+    /// Its number in the epoch, from 1.
+    pub(super) step: usize,
+    pub(super) steps: usize,
+}
+
+impl Last {
+    /// Of a training that has not begun.
+    pub(super) fn of(train: &Dataset, hyperparameters: &Hyperparameters) -> Self {
+        let Hyperparameters { epochs, batch_size, .. } = *hyperparameters;
+        Self { epoch: 1, epochs, step: 0, steps: train.len().div_ceil(batch_size) }
+    }
+
+    /// The error of a training that was interrupted after it.
+    pub(super) fn interrupted(self) -> Error {
+        let Self { epoch, epochs, step, steps } = self;
+        Error::Interrupted { epoch, epochs, step, steps }
+    }
+}
+
 /// One pass over the training part, or as much of it as `after_step` allows; returns the mean loss of
 /// its batches, with the penalty on the weights at its end, and what `after_step` said last.
 fn train_epoch(
@@ -339,78 +432,4 @@ fn print_setup(
     }
     println!("\ntraining part\n{train}\nvalidation part\n{validation}");
     println!("\n{hyperparameters}\n\n{model}\n");
-}
-
-/// Lines within an epoch that takes its time.
-struct Progress {
-    hyperparameters: Hyperparameters,
-    started: Instant,
-    /// Epochs that were done when it started.
-    first: f64,
-    shown: Instant,
-    total: f64,
-    steps: usize,
-}
-
-impl Progress {
-    fn new(hyperparameters: &Hyperparameters, epochs: usize) -> Self {
-        let (hyperparameters, now) = (*hyperparameters, Instant::now());
-        let first = epochs as f64;
-        Self { hyperparameters, started: now, first, shown: now, total: 0.0, steps: 0 }
-    }
-
-    fn print_step(&mut self, step: &Step) {
-        if step.number == 1 {
-            self.begin_line();
-        }
-        self.total += step.loss;
-        self.steps += 1;
-        if self.shown.elapsed() >= SILENCE && step.number < step.steps {
-            let part = step.number as f64 / step.steps as f64;
-            let done = (step.epoch - 1) as f64 + part;
-            let elapsed = self.started.elapsed();
-            println!(
-                "{}  loss {:.5} (half the sum of squares)  {:.0} s to go",
-                label(step.epoch, done, self.hyperparameters.epochs),
-                self.total / self.steps as f64,
-                seconds_left(&self.hyperparameters, elapsed, done, self.first)
-            );
-            self.begin_line();
-        }
-    }
-
-    fn begin_line(&mut self) {
-        (self.shown, self.total, self.steps) = (Instant::now(), 0.0, 0);
-    }
-}
-
-/// How long a training still takes, of which `done` epochs are done, after `elapsed` for those but the
-/// `first` ones.
-pub(super) fn seconds_left(
-    hyperparameters: &Hyperparameters,
-    elapsed: Duration,
-    done: f64,
-    first: f64,
-) -> f64 {
-    let elapsed = elapsed.as_secs_f64();
-    let left = elapsed / (done - first) * (hyperparameters.epochs as f64 - done);
-    let allowed = hyperparameters.max_seconds.map_or(f64::INFINITY, |seconds| seconds - elapsed);
-    left.min(allowed).max(0.0)
-}
-
-fn print_epoch(epoch: usize, epochs: usize, result: &Epoch) {
-    println!(
-        "{}  train MSE {:.5}  validation MSE {:.5}  {:.3} s",
-        label(epoch, epoch as f64, epochs),
-        result.train_mse,
-        result.validation_mse,
-        result.seconds
-    );
-}
-
-/// The number of the epoch, and a bar for the epochs that are done.
-fn label(epoch: usize, done: f64, epochs: usize) -> String {
-    let bar = "#".repeat((done * BAR as f64 / epochs as f64) as usize);
-    let width = epochs.to_string().len();
-    format!("epoch {epoch:>width$}/{epochs} [{bar:-<BAR$}]")
 }

@@ -59,11 +59,21 @@ impl Epoch {
         if loss.is_finite() && epoch.train_mse_all.is_finite() {
             return Ok(epoch);
         }
-        Err(Error::Data(format!(
-            "the loss is {loss} and the training MSE {} after epoch {number}: the training diverged; \
-             smaller values in the data, a clip_norm or a learning_rate below {} may help",
-            epoch.train_mse_all, hyperparameters.learning_rate
-        )))
+        Err(Self::diverged(number, loss, epoch.train_mse_all, hyperparameters))
+    }
+
+    /// The error of a training whose loss or training error is no number after epoch `number`.
+    pub(super) fn diverged(
+        number: usize,
+        loss: f64,
+        train_mse: f64,
+        hyperparameters: &Hyperparameters,
+    ) -> Error {
+        Error::Data(format!(
+            "the loss is {loss} and the training MSE {train_mse} after epoch {number}: the training \
+             diverged; smaller values in the data, a clip_norm or a learning_rate below {} may help",
+            hyperparameters.learning_rate
+        ))
     }
 }
 
@@ -76,7 +86,8 @@ pub enum End {
     Patience,
     /// `max_seconds` were over.
     Seconds,
-    /// [`Training::stop`](crate::train::Training::stop) was called.
+    /// [`Training::stop`](crate::train::Training::stop) was called, or
+    /// [`Training::finish`](crate::train::Training::finish) was interrupted.
     Stopped,
 }
 

@@ -2,14 +2,14 @@ use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
 
 use super::course::Course;
-use super::fit::{Step, penalty};
+use super::fit::{Last, Step, penalty};
 use super::{End, Epoch, History, Hyperparameters};
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::kernels::cpu::level::Level;
 use crate::kernels::cpu::seq2seq::Network;
 use crate::layers::{flat_weights, set_flat_weights};
-use crate::model::Seq2Seq;
+use crate::model::{Seq2Seq, predict_while};
 
 /// How long the steps that are queued at once may take. A GPU is asked for the losses as seldom, and
 /// somebody who watches hears of them as often.
@@ -47,10 +47,12 @@ impl Queue for crate::kernels::cuda::TrainStep {
     }
 }
 
-/// Who is told of each step, and of each epoch; the first may end the training.
+/// Who is told of each step, and of each epoch; the first may end the training. The last is asked after
+/// every step, and while the errors are measured.
 pub(super) struct Watch<'a> {
     pub(super) after_step: &'a mut dyn FnMut(&Step) -> ControlFlow<End>,
     pub(super) after_epoch: &'a mut dyn FnMut(usize, &Epoch),
+    pub(super) interrupted: &'a (dyn Fn() -> bool + Sync),
 }
 
 /// Trains what has been checked. The queue has the weights of the model and the series of `train`; what
@@ -70,18 +72,28 @@ pub(super) fn run(
     let mut at_once = 1;
     while let Some(epoch) = course.next_epoch() {
         let start = Instant::now();
-        let mut after_step = |step: &Step| match (watch.after_step)(step) {
-            ControlFlow::Continue(()) => course.in_time(),
-            ended => ended,
+        let mut after_step = |step: &Step| {
+            let flow = (watch.after_step)(step);
+            if (watch.interrupted)() {
+                return ControlFlow::Break(End::Stopped);
+            }
+            if flow.is_break() { flow } else { course.in_time() }
         };
-        let (loss, flow) =
+        let (loss, step, flow) =
             train_epoch(queue, train, hyperparameters, epoch, &mut at_once, &mut after_step)?;
         weights = queue.weights()?;
         network.set_weights(&weights);
-        let predict =
-            |data: &Dataset| network.predict(data.past(), data.past_steps(), data.future_steps());
-        let parts = [(&measured, predict(&measured)), (validation, predict(validation))];
         let loss = loss + penalty(&weights, hyperparameters);
+        let predict = |data: &Dataset| predict_while(&network, data, &|| !(watch.interrupted)());
+        let (Some(of_train), Some(of_validation)) = (predict(&measured), predict(validation))
+        else {
+            if !loss.is_finite() {
+                return Err(Epoch::diverged(epoch, loss, f64::NAN, hyperparameters));
+            }
+            set_flat_weights(model, &weights);
+            return Err(Last { epoch, step, ..Last::of(train, hyperparameters) }.interrupted());
+        };
+        let parts = [(&measured, of_train), (validation, of_validation)];
         let result = Epoch::measure(epoch, loss, parts, start, hyperparameters)?;
         (watch.after_epoch)(epoch, &result);
         course.take(result, flow, || weights.clone());
@@ -92,7 +104,8 @@ pub(super) fn run(
 }
 
 /// As in `fit`, but that the steps that were queued together are all taken before `after_step` is told of
-/// them, and told of until it has had enough.
+/// them, and told of until it has had enough. Returns the mean loss, how many steps were taken, and what
+/// `after_step` said last.
 fn train_epoch(
     queue: &mut dyn Queue,
     train: &Dataset,
@@ -100,7 +113,7 @@ fn train_epoch(
     epoch: usize,
     at_once: &mut usize,
     after_step: &mut dyn FnMut(&Step) -> ControlFlow<End>,
-) -> Result<(f64, ControlFlow<End>)> {
+) -> Result<(f64, usize, ControlFlow<End>)> {
     let Hyperparameters { learning_rate, schedule, batch_size, epochs, .. } = *hyperparameters;
     let order = train.shuffled(hyperparameters.seed, epoch);
     let batches = order.len().div_ceil(batch_size);
@@ -126,17 +139,19 @@ fn train_epoch(
             *at_once = at_once.saturating_mul(2).min(batches);
         }
     }
-    Ok((total / number as f64, flow))
+    Ok((total / number as f64, number, flow))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::data::{SineCosine, WindowScaler, sine_cosine};
+    use crate::error::Error;
     use crate::evaluate::mse;
     use crate::kernels::cpu::seq2seq::{Loss, TrainStep, Windows};
     use crate::train::fit::settings;
     use crate::train::{Schedule, fit_with};
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn scaled() -> (Dataset, Dataset) {
         let data = sine_cosine(SineCosine { series: 230, ..Default::default() }).unwrap();
@@ -204,7 +219,11 @@ mod tests {
                 epochs += 1;
                 assert_eq!(number, epochs);
             };
-            let watch = Watch { after_step: &mut after_step, after_epoch: &mut after_epoch };
+            let watch = Watch {
+                after_step: &mut after_step,
+                after_epoch: &mut after_epoch,
+                interrupted: &|| false,
+            };
             let step = TrainStep::new(
                 queued.network_shape(),
                 flat_weights(&queued),
@@ -231,5 +250,42 @@ mod tests {
             let (found, expected) = (end(&queued).unwrap(), end(&fused).unwrap());
             assert!((found - expected).abs() < 1e-3 * expected, "{found} {expected}");
         }
+    }
+
+    #[test]
+    fn an_interrupt_ends_a_training_in_a_queue_and_the_model_keeps_its_weights() {
+        let (train, validation) = scaled();
+        let hyperparameters = all_settings();
+        let mut model = Seq2Seq::stacked(2, &hyperparameters).unwrap();
+        let step = TrainStep::new(
+            model.network_shape(),
+            flat_weights(&model),
+            train.past_steps(),
+            train.future_steps(),
+            Loss::HalfSum,
+            settings(&hyperparameters),
+            Level::best(),
+        );
+        let mut queue = Queued { step, train: &train, order: Vec::new(), losses: Vec::new() };
+        let steps = AtomicUsize::new(0);
+        let mut after_step = |_: &Step| {
+            steps.fetch_add(1, Ordering::Relaxed);
+            ControlFlow::Continue(())
+        };
+        let watch = Watch {
+            after_step: &mut after_step,
+            after_epoch: &mut |_, _| {},
+            interrupted: &|| steps.load(Ordering::Relaxed) >= 3,
+        };
+        let error = run(&mut queue, &mut model, &train, &validation, &hyperparameters, watch);
+        let error = error.unwrap_err();
+        let Error::Interrupted { epoch, epochs: 4, step, steps: 2 } = error else {
+            panic!("{error}")
+        };
+        assert_eq!(epoch, 2);
+        // The steps that were queued together are all taken, and all counted.
+        let (.., taken) = queue.step.memory();
+        assert_eq!(2 + step, taken as usize);
+        assert_eq!(flat_weights(&model), queue.weights().unwrap());
     }
 }

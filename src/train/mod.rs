@@ -12,6 +12,7 @@ mod hyperparameters;
 #[cfg(any(test, feature = "cuda"))]
 mod in_queue;
 mod on_tape;
+mod progress;
 mod rms_prop;
 mod schedule;
 mod sgd;

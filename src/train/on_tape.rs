@@ -5,17 +5,19 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use super::course::Course;
-use super::fit::check_prediction;
+use super::fit::{Last, begin, check_prediction};
 use super::{Adam, Epoch, History, Hyperparameters, Optimizer, RmsProp, Sgd, clip_gradients};
 use crate::Sequence;
 use crate::data::Dataset;
 use crate::error::{Error, Result, check_size};
+use crate::interrupt;
 use crate::layers::{Parameters, flat_weights, set_flat_weights};
+use crate::model::chunk;
 
 /// A batch of series with a tape that records what is done to it.
 pub type Traced<D = Cpu> = Sequence<f32, D, OwnedTape<f32, D>>;
 
-/// Series that are predicted at once after an epoch.
+/// Series that are predicted at once, at most.
 const CHUNK: usize = 1024;
 
 /// Trains any network that a cell has put together, on dfdx's tape: `forward` is its forward pass,
@@ -52,7 +54,8 @@ const CHUNK: usize = 1024;
 /// [`Error::Setting`](crate::Error::Setting) when a hyperparameter is outside its range,
 /// [`Error::Shape`](crate::Error::Shape) when the parts do not fit each other or the prediction the
 /// future, [`Error::Data`](crate::Error::Data) when the error stops being a number: the model then
-/// keeps the weights of the epoch before. And whatever `forward` returns.
+/// keeps the weights of the epoch before. [`Error::Interrupted`](crate::Error::Interrupted) after an
+/// interrupt: the model then keeps the weights of the last step. And whatever `forward` returns.
 pub fn fit_on_tape<M: Parameters<f32, D>, D: Device<f32>>(
     model: &mut M,
     train: &Dataset,
@@ -89,14 +92,16 @@ pub fn fit_at_every_step<M: Parameters<f32, D>, D: Device<f32>>(
 /// series of `data`: `(n, F, D)`, row-major.
 ///
 /// # Errors
-/// [`Error::Shape`](crate::Error::Shape) when the prediction has neither of the two shapes, and
+/// [`Error::Shape`](crate::Error::Shape) when the prediction has neither of the two shapes,
+/// [`Error::PredictionInterrupted`](crate::Error::PredictionInterrupted) after an interrupt, and
 /// whatever `forward` returns.
 pub fn predict_with<M: Parameters<f32, D>, D: Device<f32>>(
     model: &M,
     data: &Dataset,
     forward: impl Fn(&M, Traced<D>) -> Result<Traced<D>>,
 ) -> Result<Vec<f32>> {
-    predict(&|past| forward(model, past), &device_of(model)?, data)
+    let (work, device) = (interrupt::watch(), device_of(model)?);
+    predict(&|past| forward(model, past), &device, data, model.parameter_count(), &work)
 }
 
 /// The device that the weights are on.
@@ -254,7 +259,9 @@ fn run<D: Device<f32>>(
     let mut descent = Descent::<D>::new(hyperparameters);
     let (mut step, batches) = (0, train.len().div_ceil(batch_size));
     let steps = batches.saturating_mul(hyperparameters.epochs);
+    let work = begin(1, train, hyperparameters)?;
     let measured = Epoch::measured(train)?;
+    let weights = network.weights().len();
     let mut course = Course::new(hyperparameters);
     while let Some(epoch) = course.next_epoch() {
         let start = Instant::now();
@@ -270,13 +277,24 @@ fn run<D: Device<f32>>(
             network.update(&mut descent, loss.backward(), hyperparameters.clip_norm)?;
             step += 1;
             trained += 1;
+            if work.interrupted() {
+                let last = Last { epoch, step: trained, ..Last::of(train, hyperparameters) };
+                return Err(last.interrupted());
+            }
             flow = course.in_time();
             if flow.is_break() {
                 break;
             }
         }
-        let of = |data| predict(&|past| network.forward(past), dev, data);
-        let parts = [(&measured, of(&measured)?), (validation, of(validation)?)];
+        let of = |data| predict(&|past| network.forward(past), dev, data, weights, &work);
+        let last = Last { epoch, step: trained, ..Last::of(train, hyperparameters) };
+        let interrupted = |error| match error {
+            Error::PredictionInterrupted => last.interrupted(),
+            other => other,
+        };
+        let of_train = of(&measured).map_err(interrupted)?;
+        let of_validation = of(validation).map_err(interrupted)?;
+        let parts = [(&measured, of_train), (validation, of_validation)];
         let loss = total / trained as f64;
         let result = Epoch::measure(epoch, loss, parts, start, hyperparameters);
         if result.is_err() {
@@ -297,11 +315,17 @@ fn predict<D: Device<f32>>(
     forward: &dyn Fn(Traced<D>) -> Result<Traced<D>>,
     dev: &D,
     data: &Dataset,
+    weights: usize,
+    work: &interrupt::Watch,
 ) -> Result<Vec<f32>> {
     let (_, size) = data.sizes();
     let mut all = Vec::with_capacity(data.future().len());
-    for start in (0..data.len()).step_by(CHUNK) {
-        let part = data.select(start..data.len().min(start + CHUNK))?;
+    let chunk = CHUNK.min(chunk(weights, data.past_steps() + data.future_steps()));
+    for start in (0..data.len()).step_by(chunk) {
+        if work.interrupted() {
+            return Err(Error::PredictionInterrupted);
+        }
+        let part = data.select(start..data.len().min(start + chunk))?;
         let past: Sequence<f32, D> = part.past_tensor(dev);
         let (prediction, _) = forward(past.leaky_traced())?.split_tape();
         let prediction = prediction.contiguous();

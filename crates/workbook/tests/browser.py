@@ -238,9 +238,9 @@ def work(page, url, screenshots):
     curve = "JSON.stringify(outputs(cell('plot::losses(&history)')))"
     before = page.ask(curve)
     edited = """(() => {
-        const source = cell('hidden_size: 12').model.sharedModel;
-        source.setSource(source.getSource().replace('hidden_size: 12', 'hidden_size: 24'));
-        return cell('hidden_size: 24') != null;
+        const source = cell('let hidden_size: usize = 12;').model.sharedModel;
+        source.setSource(source.getSource().replace('usize = 12;', 'usize = 24;'));
+        return cell('let hidden_size: usize = 24;') != null;
     })()"""
     expect(page.ask(edited), "the hidden size is edited")
     started = time.monotonic()

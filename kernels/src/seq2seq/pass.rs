@@ -9,24 +9,29 @@ use crate::gru::Gru;
 use crate::layer::{Backward, Forward, Input, InputGradient, Traces, Weights};
 use crate::level::{Isa, Kernel};
 
-/// From the past in the workspace to the predictions in its `output`.
+/// From the past in the workspace to the predictions in its `output`. Returns false when `go_on` did,
+/// which is called before each layer; the output then has no meaning.
 pub(super) struct ForwardPass<'a> {
     pub(super) network: &'a Network,
     pub(super) work: &'a mut Workspace,
     /// Registers of a row.
     pub(super) vectors: usize,
+    pub(super) go_on: &'a (dyn Fn() -> bool + Sync),
 }
 
 impl Kernel for ForwardPass<'_> {
-    type Output = ();
+    type Output = bool;
     #[inline(always)]
-    fn run<S: Isa>(self, isa: S) {
-        let ForwardPass { network, work, vectors } = self;
+    fn run<S: Isa>(self, isa: S) -> bool {
+        let ForwardPass { network, work, vectors, go_on } = self;
         let width = vectors * S::F32_LANES;
         let (past_steps, future_steps) = (work.past_steps, work.future_steps);
         let past = &work.past[..past_steps * network.shape.features * width];
 
         for (l, layer) in network.encoder.iter().enumerate() {
+            if !go_on() {
+                return false;
+            }
             let (below, rest) = work.encoder.split_at_mut(l);
             let buffers = &mut rest[0];
             buffers.hidden[..buffers.units * width].fill(0.0);
@@ -45,6 +50,9 @@ impl Kernel for ForwardPass<'_> {
 
         let context = work.encoder[work.encoder.len() - 1].last(past_steps, width);
         for (l, layer) in network.decoder.iter().enumerate() {
+            if !go_on() {
+                return false;
+            }
             let (below, rest) = work.decoder.split_at_mut(l);
             let buffers = &mut rest[0];
             let state = work.encoder[l].last(past_steps, width);
@@ -69,6 +77,7 @@ impl Kernel for ForwardPass<'_> {
             input: work.decoder[work.decoder.len() - 1].outputs(future_steps, width),
             output: &mut work.output[..future_steps * network.shape.outputs * width],
         });
+        true
     }
 }
 

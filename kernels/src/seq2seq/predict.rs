@@ -5,11 +5,25 @@ use super::pass::ForwardPass;
 use super::workspace::Workspace;
 use crate::tile::{Scatter, Tile};
 use rayon::prelude::*;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 impl Network {
     /// The predictions (N, F, O) for the pasts (N, P, D), for any number of steps F, which need
     /// not be the number that was trained.
     pub fn predict(&self, past: &[f32], past_steps: usize, future_steps: usize) -> Vec<f32> {
+        let all = self.predict_while(past, past_steps, future_steps, &|| true);
+        all.expect("nothing ends it early")
+    }
+
+    /// As [`predict`](Network::predict), but calls `go_on` before each layer of each tile, and returns
+    /// `None` when `go_on` has returned false.
+    pub fn predict_while(
+        &self,
+        past: &[f32],
+        past_steps: usize,
+        future_steps: usize,
+        go_on: &(dyn Fn() -> bool + Sync),
+    ) -> Option<Vec<f32>> {
         let past_len = past_steps * self.shape.features;
         let future_len = future_steps * self.shape.outputs;
         assert!(past_steps > 0 && future_steps > 0 && past.len().is_multiple_of(past_len));
@@ -17,10 +31,13 @@ impl Network {
         let mut output = vec![0.0; series * future_len];
 
         let workspace = |width| Workspace::new(&self.shape, past_steps, future_steps, width, false);
+        let ended = AtomicBool::new(false);
         let run = |work: &mut Workspace, tile: Tile, output: &mut [f32]| {
             let (Tile { level, vectors, .. }, width) = (tile, tile.width());
             tile.gather(&mut work.past[..past_len * width], past, past_len);
-            level.run(ForwardPass { network: self, work, vectors });
+            if !level.run(ForwardPass { network: self, work, vectors, go_on }) {
+                return ended.store(true, Ordering::Relaxed);
+            }
             let rows = &work.output[..future_len * width];
             level.run(Scatter::<false> { rows, width, series: output, len: future_len });
         };
@@ -38,6 +55,6 @@ impl Network {
                 |work, (tile, output)| run(work, tile, output),
             );
         }
-        output
+        (!ended.into_inner()).then_some(output)
     }
 }

@@ -401,7 +401,7 @@ impl Network {
             count: tile.count,
             series: |lane| &windows.future[series(lane) * future_len..][..future_len],
         });
-        level.run(ForwardPass { network: self, work, vectors });
+        level.run(ForwardPass { network: self, work, vectors, go_on: &|| true });
         let squares = level.run(Residual {
             output: &mut work.output[..future_len * width],
             target: &work.future[..future_len * width],

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// The repository.
-pub fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     package.ancestors().nth(2).unwrap()
 }
 
 /// The workbook's Python with a script of this folder, and with Jupyter's files where the launcher
 /// keeps them.
-pub fn python(script: &str) -> Command {
+pub(crate) fn python(script: &str) -> Command {
     let state = root().join("target/workbook");
     let jupyter = |name: &str| -> PathBuf { state.join("jupyter").join(name) };
     let mut command = Command::new(state.join("venv/bin/python"));
@@ -34,7 +34,7 @@ pub fn python(script: &str) -> Command {
 
 /// What a program printed, which must have succeeded.
 #[track_caller]
-pub fn expect_success(output: &Output) -> String {
+pub(crate) fn expect_success(output: &Output) -> String {
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     let message = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}\n{printed}\n{message}", output.status);

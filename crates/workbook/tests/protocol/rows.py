@@ -3,6 +3,7 @@
 import re
 import shutil
 
+import zmq
 from jupyter_client.session import Session
 
 from kernel import STATE, Kernel, expect, expect_error, scenario
@@ -227,10 +228,12 @@ def messages_of_strangers_are_ignored(kernel, _):
     stranger = Session(key=b"another key", signature_scheme="hmac-sha256")
     content = {"code": "let kept_value = 0;", "silent": False, "allow_stdin": False}
     for channel in kernel.client.shell_channel, kernel.client.control_channel:
-        stranger.send(channel.socket, "execute_request", content)
-        channel.socket.send_multipart([b"nonsense"])
-        channel.socket.send_multipart([b"<IDS|MSG>", b"", b"{}", b"{}", b"{}", b"{"])
-    stranger.send(kernel.client.control_channel.socket, "shutdown_request", {"restart": False})
+        # The client's sockets belong to its event loop.
+        socket = zmq.Socket.shadow(channel.socket)
+        stranger.send(socket, "execute_request", content)
+        stranger.send(socket, "shutdown_request", {"restart": False})
+        socket.send_multipart([b"nonsense"])
+        socket.send_multipart([b"<IDS|MSG>", b"", b"{}", b"{}", b"{}", b"{"])
     kernel.expect_kept()
     kernel.interrupt()
     kernel.expect_kept()
@@ -241,12 +244,13 @@ def folders_with_spaces_work(kernel, _):
     """The kernel runs cells from a folder with a space in its name."""
     # As deep as the launcher's own folder, because shared objects name their libraries by relative paths.
     state = STATE.with_name("work book")
+    expect((STATE / "seed/key").exists(), "the workbook is set up")
     shutil.rmtree(state, ignore_errors=True)
     state.mkdir()
     try:
-        for path in STATE.iterdir():
-            if not path.name.startswith("kernel-") and "lock" not in path.name:
-                (state / path.name).symlink_to(path)
+        # A kernel only copies the seed.
+        for name in "seed", "venv":
+            (state / name).symlink_to(STATE / name)
         other = Kernel(kernel.patience, SEQ2SEQ_WORKBOOK_STATE=str(state))
         try:
             cells = list(state.glob("kernel-*"))

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 use zeromq::{DealerSocket, Socket, SocketRecv, SocketSend, SubSocket};
@@ -43,65 +43,45 @@ pub(super) struct Answer {
     pub(super) shown: Vec<Value>,
 }
 
-impl Answer {
-    pub(super) fn is_ok(&self) -> bool {
-        self.errors.is_empty() && self.reply["status"] == "ok"
-    }
-}
-
 impl Backend {
-    /// Connects to evcxr, which is about to start.
-    pub(super) async fn connect(connection: &Connection) -> Self {
+    /// Connects to evcxr, which is about to start, in the background.
+    pub(super) fn connect(connection: &Connection) -> Self {
         let waiting = Rc::<RefCell<HashMap<String, Waiting>>>::default();
-        let mut iopub = loop {
-            let mut socket = SubSocket::new();
-            let connected = socket.connect(&connection.address(connection.iopub_port)).await;
-            if connected.is_ok() && socket.subscribe("").await.is_ok() {
-                break socket;
-            }
-            tokio::time::sleep(ASKING).await;
-        };
-        let key: Rc<str> = connection.key.as_str().into();
-        let (published, verifying) = (Rc::clone(&waiting), Rc::clone(&key));
+        let published = Rc::clone(&waiting);
+        let (address, key) = (connection.address(connection.iopub_port), connection.key.clone());
         spawn_local(async move {
+            let mut iopub = loop {
+                let mut socket = SubSocket::new();
+                if socket.connect(&address).await.is_ok() && socket.subscribe("").await.is_ok() {
+                    break socket;
+                }
+                tokio::time::sleep(ASKING).await;
+            };
             while let Ok(frames) = iopub.recv().await {
-                if let Some(message) = Message::parse(frames, &verifying) {
+                if let Some(message) = Message::parse(frames, &key) {
                     take_publication(&mut published.borrow_mut(), message);
                 }
             }
         });
-        let (shell, mut replies) = dealer(connection, connection.shell_port, &key).await;
-        let (control, mut control_replies) = dealer(connection, connection.control_port, &key).await;
-        let replied = Rc::clone(&waiting);
-        spawn_local(async move {
-            while let Some(message) = replies.recv().await {
+        let [shell, control] = [connection.shell_port, connection.control_port].map(|port| {
+            let replied = Rc::clone(&waiting);
+            let silent = port == connection.control_port;
+            dealer(connection, port, move |message| {
                 let mut waiting = replied.borrow_mut();
                 if let Some(request) = waiting.get_mut(message.parent_id()) {
                     request.answer.reply = message.content.clone();
                     request.replied = true;
+                    // Nobody publishes that a request on control is done.
+                    request.idle |= silent;
                     finish(&mut waiting, message.parent_id());
                 }
-            }
+            })
         });
-        // Replies on control end requests whose "idle" nobody sends.
-        let replied = Rc::clone(&waiting);
-        spawn_local(async move {
-            while let Some(message) = control_replies.recv().await {
-                let mut waiting = replied.borrow_mut();
-                if let Some(request) = waiting.get_mut(message.parent_id()) {
-                    request.answer.reply = message.content.clone();
-                    (request.replied, request.idle) = (true, true);
-                    finish(&mut waiting, message.parent_id());
-                }
-            }
-        });
-        let backend = Self { shell, control, waiting };
-        backend.wait_until_ready().await;
-        backend
+        Self { shell, control, waiting }
     }
 
     /// Asks until an answer comes whose publications come, too.
-    async fn wait_until_ready(&self) {
+    pub(super) async fn ready(&self) {
         loop {
             let answer = self.request("kernel_info_request", json!({}));
             if tokio::time::timeout(10 * ASKING, answer).await.is_ok() {
@@ -164,38 +144,34 @@ fn finish(waiting: &mut HashMap<String, Waiting>, id: &str) {
     }
 }
 
-async fn dealer(
+/// Connects a socket for requests in the background, and hands their replies on.
+fn dealer(
     connection: &Connection,
     port: u16,
-    key: &Rc<str>,
-) -> (UnboundedSender<Message>, UnboundedReceiver<Message>) {
-    let address = connection.address(port);
-    let socket = loop {
-        let mut socket = DealerSocket::new();
-        match socket.connect(&address).await {
-            Ok(()) => break socket,
-            Err(_) => tokio::time::sleep(ASKING).await,
-        }
-    };
-    let (mut sending, mut receiving) = socket.split();
+    take: impl Fn(Message) + 'static,
+) -> UnboundedSender<Message> {
+    let (address, key) = (connection.address(port), connection.key.clone());
     let (requests, mut waiting) = unbounded_channel::<Message>();
-    let signing = Rc::clone(key);
     spawn_local(async move {
-        while let Some(message) = waiting.recv().await {
-            sending.send(message.frames(&signing)).await.ok();
-        }
-    });
-    let (replies, incoming) = unbounded_channel();
-    let verifying = Rc::clone(key);
-    spawn_local(async move {
+        let socket = loop {
+            let mut socket = DealerSocket::new();
+            match socket.connect(&address).await {
+                Ok(()) => break socket,
+                Err(_) => tokio::time::sleep(ASKING).await,
+            }
+        };
+        let (mut sending, mut receiving) = socket.split();
+        let signing = key.clone();
+        spawn_local(async move {
+            while let Some(message) = waiting.recv().await {
+                sending.send(message.frames(&signing)).await.ok();
+            }
+        });
         while let Ok(frames) = receiving.recv().await {
-            if let Some(message) = Message::parse(frames, &verifying)
-                && replies.send(message).is_err()
-            {
-                return;
+            if let Some(message) = Message::parse(frames, &key) {
+                take(message);
             }
         }
     });
-    (requests, incoming)
+    requests
 }
-

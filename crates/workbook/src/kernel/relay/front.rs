@@ -62,11 +62,6 @@ impl Front {
         self.send(&self.publications, cause.publication(kind, content));
     }
 
-    /// As [`Self::publish`], with metadata of the message.
-    pub(super) fn publish_message(&self, message: Message) {
-        self.send(&self.publications, message);
-    }
-
     pub(super) fn reply(&self, reply: Message) {
         self.send(&self.shell, reply);
     }

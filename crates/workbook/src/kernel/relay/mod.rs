@@ -65,7 +65,7 @@ pub(super) fn start(jupyters: &Path, evcxrs: &Path, folder: &Path) -> Result<Joi
             match open.await {
                 Ok(((front, requests), cells)) => {
                     started.send(Ok(())).ok();
-                    let backend = Backend::connect(&inside).await;
+                    let backend = Backend::connect(&inside);
                     serve(Session::new(front, backend, cells, compiled), requests).await;
                 }
                 Err(error) => drop(started.send(Err(error))),
@@ -93,7 +93,12 @@ async fn serve(session: Session, mut requests: Requests) {
         }
     });
     let mut shell = Shell::new(Rc::clone(&session));
-    spawn_local(async move { shell.serve(requests.shell).await });
+    let starting = Rc::clone(&session);
+    spawn_local(async move {
+        // Until then evcxr runs code of its own, and the tasks above have their part in it.
+        starting.backend.ready().await;
+        shell.serve(requests.shell).await;
+    });
     control::serve(&session, requests.control).await;
 }
 

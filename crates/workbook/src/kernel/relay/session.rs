@@ -183,7 +183,8 @@ impl Session {
         let answer = match said.kind.as_str() {
             "begin" => {
                 let mut running = self.running.borrow_mut();
-                let may_run = running.as_ref().is_some_and(|running| running.interrupted.is_none());
+                // Without a request it is evcxr's own code, while it starts.
+                let may_run = running.as_ref().is_none_or(|running| running.interrupted.is_none());
                 if let (Some(running), true) = (running.as_mut(), may_run) {
                     running.begun = true;
                     let allowed = running.request.flag("allow_stdin", false)
