@@ -283,6 +283,8 @@ fn compile(project: &Project, variant: Variant, key: &Key, folder: &Path) -> Res
         fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
     }
 
+    // That of an older build may be broken, and evcxr's first package needs none.
+    fs::remove_file(folder.join("cells/Cargo.lock")).ok();
     compile_helper(folder)?;
     let started = SystemTime::now();
     let launcher = env::current_exe().context("cannot tell the path of the launcher")?;

@@ -43,7 +43,7 @@ def expect(truth, wanted, found=""):
 
 def pause(seconds):
     """The code of a cell that waits."""
-    return f"std::thread::sleep(std::time::Duration::from_secs_f64({seconds}));"
+    return f"std::thread::sleep(std::time::Duration::from_secs_f64({float(seconds)}));"
 
 
 class Cell:

@@ -156,18 +156,20 @@ impl Shell {
         let variables = variables.shown.iter().filter_map(|data| data["text/plain"].as_str());
         let list: String = variables.collect();
         session.names.borrow_mut().update(listed(&list), count, code, outcome);
+        let mut output = session.output.borrow_mut();
+        output.end();
         if let Some(error) = running.error.filter(|_| !running.left_early) {
             // The cell's own text, which looked like an error.
-            session.output.borrow_mut().note(&format!("{}\n", error.message));
+            output.note(&format!("{}\n", error.message));
         }
         if let Some(panic) = running.panic {
-            if !running.panicked {
-                let note = format!("The cell has caught a panic: {}\n", panic.message);
-                session.output.borrow_mut().note(&note);
+            if !running.panicked && panic.thread == "cell" {
+                output.note(&format!("The cell has caught a panic: {}\n", panic.message));
             }
             self.last_panic = Some(panic);
         }
-        session.output.borrow_mut().end();
+        output.flush(true);
+        drop(output);
         if let Some(error) = error {
             if !silent {
                 session.front.publish(request, "error", error.content());
@@ -255,7 +257,12 @@ impl Shell {
             return Some(error);
         }
         if running.left_early {
-            let failure = running.error.clone().unwrap_or_default();
+            // Without the macro of the prelude, after `:clear`, its text is on standard error.
+            let unknown = || Failure {
+                message: "an error has left the cell at a `?`; its text stands above".to_owned(),
+                ..Failure::default()
+            };
+            let failure = running.error.clone().unwrap_or_else(unknown);
             let name = if running.interrupted.is_some() { "Interrupted" } else { "Error" };
             let place = place(&failure).or_else(|| match question_marks(code)[..] {
                 [line] => Some(Place { cell, code, line, columns: None }),
@@ -287,32 +294,28 @@ impl Shell {
         CellError::new("ProcessEnded", message, None)
     }
 
-    /// Completions: Jupyter counts characters, evcxr what a reader takes for one.
+    /// Completions. Jupyter counts characters, evcxr what a reader takes for one, and of where a
+    /// completed name begins it loses the blanks before the statement: so that is found out here.
     async fn complete(&self, request: &Message) -> Value {
         let code = request.text("code");
         let cursor = request.content["cursor_pos"].as_u64().unwrap_or(0) as usize;
-        let bytes = byte_of_character(code, cursor);
-        let before = code[..bytes].graphemes(true).count();
-        let content = json!({"code": code, "cursor_pos": before});
+        let (before, after) = code.split_at(byte_of_character(code, cursor));
+        let content = json!({"code": code, "cursor_pos": before.graphemes(true).count()});
         let mut reply = self.session.backend.request("complete_request", content).await.reply;
         if reply["status"] != "ok" {
-            let nothing = json!({
-                "status": "ok", "matches": [], "cursor_start": cursor, "cursor_end": cursor, "metadata": {},
-            });
-            return nothing;
+            reply = json!({"status": "ok", "matches": [], "metadata": {}});
         }
-        let in_characters = |value: &mut Value| {
-            if let Some(graphemes) = value.as_u64() {
-                let graphemes = code.graphemes(true).take(graphemes as usize);
-                *value = graphemes.map(|grapheme| grapheme.chars().count()).sum::<usize>().into();
-            }
-        };
-        in_characters(&mut reply["cursor_start"]);
-        in_characters(&mut reply["cursor_end"]);
+        let matches = reply["matches"].as_array().into_iter().flatten();
+        let command = matches.filter_map(Value::as_str).any(|name| name.starts_with(':'));
+        let is_part = |c: &char| c.is_alphanumeric() || *c == '_' || command && *c == ':';
+        let start = cursor.saturating_sub(before.chars().rev().take_while(is_part).count());
+        let end = cursor + after.chars().take_while(is_part).count();
+        reply["cursor_start"] = start.into();
+        reply["cursor_end"] = end.into();
         let types = reply["metadata"]["_jupyter_types_experimental"].as_array_mut();
         for kind in types.into_iter().flatten() {
-            in_characters(&mut kind["start"]);
-            in_characters(&mut kind["end"]);
+            kind["start"] = start.into();
+            kind["end"] = end.into();
         }
         reply
     }
