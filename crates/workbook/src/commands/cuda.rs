@@ -20,8 +20,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
-use crate::project::{self, Project, clean_command};
 use crate::console::step;
+use crate::project::{self, Project, clean_command};
 use crate::setup::venv;
 
 /// The functions of NVIDIA's libraries, looked up when a program starts.

@@ -6,11 +6,11 @@ use std::os::unix::process::CommandExt;
 
 use anyhow::{Context, Result};
 
-use crate::project::Project;
-use crate::variant::Variant;
 use super::cuda;
 use crate::kernel;
+use crate::project::Project;
 use crate::setup::{self, seed};
+use crate::variant::Variant;
 
 pub(crate) fn run(project: &Project, arguments: &[OsString]) -> Result<()> {
     let port = value_of(arguments, &["--port", "--ServerApp.port"])

@@ -7,9 +7,9 @@ pub(crate) mod venv;
 use anyhow::Result;
 use clap::Args;
 
+use crate::kernel;
 use crate::project::Project;
 use crate::variant::Variant;
-use crate::kernel;
 
 #[derive(Args)]
 pub(crate) struct Options {

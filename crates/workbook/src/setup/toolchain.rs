@@ -6,8 +6,8 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::project::clean_command;
 use crate::console::step;
+use crate::project::clean_command;
 
 /// Sees to it that the sources of the standard library are there. The kernel reads them to tell the
 /// types of a cell's variables; without them, every variable would have to name its own.

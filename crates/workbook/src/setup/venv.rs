@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::project::{self, Project};
 use crate::console::step;
+use crate::project::{self, Project};
 
 /// The oldest Python that every pinned package installs on.
 const OLDEST: (u32, u32) = (3, 11);

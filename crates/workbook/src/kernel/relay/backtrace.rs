@@ -26,8 +26,11 @@ pub(super) fn lines_of_cells(backtrace: &str, process: Option<Pid>) -> Vec<usize
     let mut loaders: HashMap<&Path, Option<Loader>> = HashMap::new();
     let mut lines = Vec::new();
     for address in addresses(backtrace) {
-        let Some(library) = libraries.iter().find(|library| library.holds(address)) else { continue };
-        let loader = loaders.entry(&library.path).or_insert_with(|| Loader::new(&library.path).ok());
+        let Some(library) = libraries.iter().find(|library| library.holds(address)) else {
+            continue;
+        };
+        let loader =
+            loaders.entry(&library.path).or_insert_with(|| Loader::new(&library.path).ok());
         let Some(loader) = loader else { continue };
         // An address in a backtrace is that after the call.
         let Ok(mut frames) = loader.find_frames(address - library.base - 1) else { continue };

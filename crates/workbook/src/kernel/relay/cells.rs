@@ -174,7 +174,8 @@ pub(super) fn end_compilers() {
 
 /// The processes that a process has started, where the system tells.
 fn children(process: &str) -> Vec<String> {
-    let threads = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let threads =
+        std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
     let lists = threads.map(|thread| std::fs::read_to_string(thread.path().join("children")));
     let lists: Vec<String> = lists.flatten().collect();
     lists.iter().flat_map(|list| list.split_whitespace()).map(str::to_owned).collect()

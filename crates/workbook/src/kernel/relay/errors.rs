@@ -54,7 +54,9 @@ impl CellError {
                 }
                 explained.push(name);
                 lines.push(headline(&explanation));
-                lines.extend(place_of_name(code, cell, name).map(|p| p.excerpt()).unwrap_or_default());
+                lines.extend(
+                    place_of_name(code, cell, name).map(|p| p.excerpt()).unwrap_or_default(),
+                );
                 message.get_or_insert(explanation);
                 continue;
             }
@@ -160,9 +162,11 @@ pub(super) fn place_in_cells<'a>(
     for (cell, code) in cells {
         let own: Vec<&str> = code.lines().collect();
         for (index, _) in own.iter().enumerate().filter(|(_, text)| same(wanted, text)) {
-            let above = (1..=line.min(index)).take_while(|d| compiled[line - d].trim() == own[index - d].trim());
-            let below = (1..own.len() - index)
-                .take_while(|d| compiled.get(line + d).is_some_and(|text| text.trim() == own[index + d].trim()));
+            let above = (1..=line.min(index))
+                .take_while(|d| compiled[line - d].trim() == own[index - d].trim());
+            let below = (1..own.len() - index).take_while(|d| {
+                compiled.get(line + d).is_some_and(|text| text.trim() == own[index + d].trim())
+            });
             let score = above.count() + below.count();
             if best.as_ref().is_none_or(|(most, _)| score > *most) {
                 best = Some((score, Place { cell, code, line: index, columns: None }));
@@ -198,7 +202,8 @@ mod tests {
         let code = "let a = 1;\nlet z = w;";
         let place = place_of_name(code, 7, "w").unwrap();
         let text = place.excerpt().join("\n");
-        let plain: String = text.split('\u{1b}').map(|part| part.split_once('m').map_or(part, |p| p.1)).collect();
+        let plain: String =
+            text.split('\u{1b}').map(|part| part.split_once('m').map_or(part, |p| p.1)).collect();
         assert_eq!(plain, " --> cell [7], line 2\n  |\n2 | let z = w;\n  |         ^");
     }
 

@@ -36,8 +36,7 @@ impl History {
             Some("search") => {
                 let pattern: Vec<char> =
                     request["pattern"].as_str().unwrap_or("*").chars().collect();
-                let matching =
-                    |code: &str| matches(&pattern, &code.chars().collect::<Vec<_>>());
+                let matching = |code: &str| matches(&pattern, &code.chars().collect::<Vec<_>>());
                 let mut cells: Vec<&(u64, String)> =
                     self.cells.iter().filter(|(_, code)| matching(code)).collect();
                 if request["unique"].as_bool().unwrap_or(false) {
@@ -75,7 +74,8 @@ fn matches(pattern: &[char], text: &[char]) -> bool {
             retry = Some((at, read));
         } else if at == pattern.len() && read == text.len() {
             return true;
-        } else if read < text.len() && pattern.get(at).is_some_and(|&c| c == '?' || c == text[read]) {
+        } else if read < text.len() && pattern.get(at).is_some_and(|&c| c == '?' || c == text[read])
+        {
             (at, read) = (at + 1, read + 1);
         } else {
             match &mut retry {
@@ -109,7 +109,9 @@ mod tests {
             let [pattern, text] = [pattern, text].map(|text| text.chars().collect::<Vec<_>>());
             super::matches(&pattern, &text)
         };
-        for (pattern, text) in [("", ""), ("*", "abc"), ("a*c", "abcc"), ("a?c*", "abc"), ("**", "")] {
+        for (pattern, text) in
+            [("", ""), ("*", "abc"), ("a*c", "abcc"), ("a?c*", "abc"), ("**", "")]
+        {
             assert!(matches(pattern, text), "{pattern} {text}");
         }
         for (pattern, text) in [("a", "ab"), ("?", ""), ("a*b", "abc"), ("a*b*d", "acbc")] {

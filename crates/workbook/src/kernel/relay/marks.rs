@@ -8,11 +8,17 @@ use serde_json::Value;
 pub(super) enum Piece {
     Text(Vec<u8>),
     /// A value that the cell shows, in one format.
-    Content { mime: String, text: String },
+    Content {
+        mime: String,
+        text: String,
+    },
     /// A bundle of formats, from the crate; see its `plot::show`.
     Display(Value),
     /// What a learner is asked before the next line of standard input.
-    Prompt { text: String, password: bool },
+    Prompt {
+        text: String,
+        password: bool,
+    },
     /// A mark that evcxr has to see, without its line end.
     ForEvcxr(String),
     Panicked,
@@ -118,9 +124,11 @@ fn push_text(pieces: &mut Vec<Piece>, text: &[u8]) {
 
 /// Where the first mark begins, and which it is.
 fn find(bytes: &[u8]) -> Option<(usize, usize)> {
-    let candidates = bytes.iter().enumerate().filter(|(_, byte)| matches!(byte, b'E' | b'S' | 0x1e));
+    let candidates =
+        bytes.iter().enumerate().filter(|(_, byte)| matches!(byte, b'E' | b'S' | 0x1e));
     candidates.map(|(start, _)| start).find_map(|start| {
-        let mark = MARKS.iter().position(|(name, _)| bytes[start..].starts_with(name.as_bytes()))?;
+        let mark =
+            MARKS.iter().position(|(name, _)| bytes[start..].starts_with(name.as_bytes()))?;
         Some((start, mark))
     })
 }
@@ -214,11 +222,14 @@ mod tests {
         check(b"epoch 1 EVCXR_ERROR_OCCURRED\n", &[text("epoch 1 "), Piece::LeftEarly]);
         check(b"EVCXR_PANIC_NOTIFICATION\nmore", &[Piece::Panicked, text("more")]);
         check(b"helloEVCXR_EXECUTION_COMPLETE\n", &[text("hello")]);
-        check(b"x\nEVCXR_VARIABLE_CHANGED_TYPE:y\nz\n", &[
-            text("x\n"),
-            Piece::ForEvcxr("EVCXR_VARIABLE_CHANGED_TYPE:y".to_owned()),
-            text("z\n"),
-        ]);
+        check(
+            b"x\nEVCXR_VARIABLE_CHANGED_TYPE:y\nz\n",
+            &[
+                text("x\n"),
+                Piece::ForEvcxr("EVCXR_VARIABLE_CHANGED_TYPE:y".to_owned()),
+                text("z\n"),
+            ],
+        );
     }
 
     #[test]
@@ -231,22 +242,20 @@ mod tests {
 
     #[test]
     fn what_a_mark_holds_is_read() {
-        let content = |text: &str| Piece::Content {
-            mime: "text/plain".to_owned(),
-            text: text.to_owned(),
-        };
-        check(b"a EVCXR_BEGIN_CONTENT text/plain\n1\n2\nEVCXR_END_CONTENT\nb", &[
-            text("a "),
-            content("1\n2"),
-            text("b"),
-        ]);
-        check(b"SEQ2SEQ_DISPLAY {\"update\":true}\n", &[Piece::Display(
-            serde_json::json!({"update": true}),
-        )]);
-        check(b"EVCXR_INPUT_REQUEST_PASSWORD:Key?\n", &[Piece::Prompt {
-            text: "Key?".to_owned(),
-            password: true,
-        }]);
+        let content =
+            |text: &str| Piece::Content { mime: "text/plain".to_owned(), text: text.to_owned() };
+        check(
+            b"a EVCXR_BEGIN_CONTENT text/plain\n1\n2\nEVCXR_END_CONTENT\nb",
+            &[text("a "), content("1\n2"), text("b")],
+        );
+        check(
+            b"SEQ2SEQ_DISPLAY {\"update\":true}\n",
+            &[Piece::Display(serde_json::json!({"update": true}))],
+        );
+        check(
+            b"EVCXR_INPUT_REQUEST_PASSWORD:Key?\n",
+            &[Piece::Prompt { text: "Key?".to_owned(), password: true }],
+        );
         let failure = Failure {
             message: "out\nof luck".to_owned(),
             thread: "main".to_owned(),

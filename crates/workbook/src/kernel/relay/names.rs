@@ -176,7 +176,8 @@ mod tests {
 
     #[test]
     fn the_list_of_evcxr_is_read() {
-        let found: Vec<_> = listed("a: Vec<(f64, f64)>\nmodel: seq2seq::model::Seq2Seq\n").collect();
+        let found: Vec<_> =
+            listed("a: Vec<(f64, f64)>\nmodel: seq2seq::model::Seq2Seq\n").collect();
         assert_eq!(found, ["a", "model"]);
     }
 }

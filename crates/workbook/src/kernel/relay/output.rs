@@ -232,7 +232,10 @@ impl Output {
 
     fn flush_bundle(&mut self) {
         if let Some(Bundle { data, metadata, .. }) = self.bundle.take() {
-            self.publish("display_data", json!({"data": data, "metadata": metadata, "transient": {}}));
+            self.publish(
+                "display_data",
+                json!({"data": data, "metadata": metadata, "transient": {}}),
+            );
         }
     }
 

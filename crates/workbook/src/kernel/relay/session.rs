@@ -269,7 +269,9 @@ impl Session {
             running.warned = true;
             let advice = match running.begun {
                 true => self.cost_of_a_kill(),
-                false => "The compiler is still at work: what it compiles will not run.\n".to_owned(),
+                false => {
+                    "The compiler is still at work: what it compiles will not run.\n".to_owned()
+                }
             };
             self.output.borrow_mut().note(&advice);
         }

@@ -189,7 +189,8 @@ impl Shell {
     async fn evaluate(&self, request: &Message, code: &str) -> (Answer, Running) {
         self.session.begin(request);
         let answer = self.session.backend.execute(code).await;
-        let running = self.session.end().expect("it was begun above, and this is the one task for cells");
+        let running =
+            self.session.end().expect("it was begun above, and this is the one task for cells");
         (answer, running)
     }
 
@@ -250,7 +251,8 @@ impl Shell {
         };
         if running.panicked {
             let failure = running.panic.clone().unwrap_or_default();
-            let mut error = CellError::new("Panic", failure.message.clone(), place(&failure).as_ref());
+            let mut error =
+                CellError::new("Panic", failure.message.clone(), place(&failure).as_ref());
             if let Some((file, line)) = failure.place.filter(|(f, _)| !backtrace::is_of_a_cell(f)) {
                 error.lines.push(format!("panicked in {file}, line {line}"));
             }
@@ -284,7 +286,9 @@ impl Shell {
         };
         let lost = self.session.names.borrow().present();
         let message = match lost.is_empty() {
-            true => format!("{why}. There were no variables to lose; the next cell runs in a new process."),
+            true => format!(
+                "{why}. There were no variables to lose; the next cell runs in a new process."
+            ),
             false => format!(
                 "{why}. These variables are lost: {}. Run the cells again that make them (menu Run, Run All \
                  Above Selected Cell).",

@@ -124,11 +124,15 @@ mod tests {
 
     #[test]
     fn an_open_bracket_text_or_operator_is_incomplete() {
-        for code in ["fn f() {", "let a = [1,\n 2", "let t = \"abc", "/* a", "let a =", "a.", "r#\"a\""] {
+        for code in
+            ["fn f() {", "let a = [1,\n 2", "let t = \"abc", "/* a", "let a =", "a.", "r#\"a\""]
+        {
             assert!(matches!(completeness(code), Completeness::Incomplete(_)), "{code}");
         }
         assert_eq!(completeness("fn f() {\n    if true {"), Completeness::Incomplete(8));
-        for code in ["", "let a = 1;", "fn f() {}", "'('", "// (", ":dep a = { path = \"..\" }", "a?"] {
+        for code in
+            ["", "let a = 1;", "fn f() {}", "'('", "// (", ":dep a = { path = \"..\" }", "a?"]
+        {
             assert_eq!(completeness(code), Completeness::Complete, "{code}");
         }
         for code in ["fn f() )", "(]", "}"] {

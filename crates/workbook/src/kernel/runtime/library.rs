@@ -42,8 +42,7 @@ impl Library {
         // SAFETY: evcxr generates the function with this signature, and every cell with the same type
         // of variables.
         unsafe {
-            let cell =
-                self.0.get::<extern "C" fn(*mut c_void) -> *mut c_void>(name.as_bytes())?;
+            let cell = self.0.get::<extern "C" fn(*mut c_void) -> *mut c_void>(name.as_bytes())?;
             variables.0 = cell(variables.0);
         }
         Ok(())
