@@ -86,5 +86,6 @@ fn install() -> bool {
 #[allow(unsafe_code, reason = "the name is unique in the process; the function itself is safe")]
 #[unsafe(no_mangle)]
 pub extern "C" fn seq2seq_new_cell() {
+    install(); // an interrupt may come before the cell's first training
     INTERRUPTED.store(false, Ordering::SeqCst);
 }

@@ -211,9 +211,12 @@ pub(crate) fn serve() -> Result<()> {
     let (ended, ending) = mpsc::channel();
     let by_relay = ended.clone();
     thread::spawn(move || by_relay.send(relay.join().map_err(|_| anyhow!("the relay panicked"))));
-    thread::spawn(move || match evcxr_jupyter::main() {
-        Ok(()) => Ok(()), // as the relay has asked it, which has yet to tell Jupyter
-        Err(error) => ended.send(Err(error)),
+    thread::spawn(move || {
+        let evcxr = std::panic::catch_unwind(evcxr_jupyter::main);
+        match evcxr.unwrap_or_else(|_| Err(anyhow!("evcxr panicked"))) {
+            Ok(()) => Ok(()), // the relay requested this, and has still to reply to Jupyter
+            Err(error) => ended.send(Err(error)),
+        }
     });
     let result = ending.recv().context("the relay and evcxr have ended without a word")?;
     fs::remove_dir_all(folder).ok();

@@ -17,6 +17,9 @@ use super::message::Message;
 /// How often evcxr is asked whether it is there, while it starts.
 const ASKING: Duration = Duration::from_millis(50);
 
+/// How long a reply may take after evcxr has said that it is done.
+const ABANDONED: Duration = Duration::from_secs(5);
+
 #[derive(Clone)]
 pub(super) struct Backend {
     shell: UnboundedSender<Message>,
@@ -59,7 +62,16 @@ impl Backend {
             };
             while let Ok(frames) = iopub.recv().await {
                 if let Some(message) = Message::parse(frames, &key) {
+                    let id = message.parent_id().to_owned();
                     take_publication(&mut published.borrow_mut(), message);
+                    if published.borrow().get(&id).is_some_and(|request| request.idle) {
+                        // The reply is on its way, unless evcxr has panicked.
+                        let abandoned = Rc::clone(&published);
+                        spawn_local(async move {
+                            tokio::time::sleep(ABANDONED).await;
+                            abandoned.borrow_mut().remove(&id);
+                        });
+                    }
                 }
             }
         });

@@ -78,14 +78,13 @@ impl Cells {
         self.receiver(stream).readable().await.ok();
     }
 
-    /// The pieces of what is there to read, up to so much that it is no trouble.
+    /// Reads at most as much as a pipe holds, and splits it into pieces.
     pub(super) fn read(&self, stream: Stream, splitter: &mut Splitter) -> Option<Vec<Piece>> {
         let mut buffer = [0; 1 << 16];
         let receiver = self.receiver(stream);
         // tokio reads only what it has been told of, and that may be less than there is.
-        let read = receiver
-            .try_read(&mut buffer)
-            .or_else(|_| Ok::<_, rustix::io::Errno>(rustix::io::read(receiver, &mut buffer)?));
+        let read =
+            receiver.try_read(&mut buffer).or_else(|_| rustix::io::read(receiver, &mut buffer));
         match read {
             Ok(read @ 1..) => Some(splitter.feed(&buffer[..read])),
             _ => None,

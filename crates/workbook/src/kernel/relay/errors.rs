@@ -82,12 +82,17 @@ fn with_cell(line: &str, cell: u64) -> String {
     let Some(start) = line.find("command_") else { return line.to_owned() };
     let digits = &line[start + "command_".len()..];
     let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    if end == 0 {
+        return line.to_owned(); // a name of the learner's
+    }
     format!("{}cell [{cell}]{}", &line[..start], &digits[end..])
 }
 
 /// The name that the compiler has looked for in vain.
 fn missing_name(message: &str) -> Option<&str> {
+    // Types are no variables, but stand among the names that a `let` may bind.
     let rest = message.strip_prefix("cannot find ")?;
+    let rest = rest.strip_prefix("value ").or_else(|| rest.strip_prefix("function "))?;
     rest.contains("in this scope").then_some(())?;
     rest.split('`').nth(1)
 }
@@ -210,8 +215,8 @@ mod tests {
     #[test]
     fn a_name_that_is_gone_is_explained_instead_of_missing() {
         let mut names = Names::default();
-        names.update(["w"].into_iter(), 1, "let w = 1;", Outcome::Ok);
-        names.update([].into_iter(), 2, "drop(w);", Outcome::Ok);
+        names.update(["w"].into_iter(), 1, "let w = 1;", Outcome::Ok, &[]);
+        names.update([].into_iter(), 2, "drop(w);", Outcome::Ok, &[]);
         let error = |name: &str| {
             let text = format!("cannot find value `{name}` in this scope");
             json!({"evalue": text, "traceback": [text, "command_12:1"]})
@@ -222,5 +227,7 @@ mod tests {
         let found = CellError::of_compiler(&[error("v")], "v + 1", 3, &names);
         assert_eq!(found.message, "cannot find value `v` in this scope");
         assert_eq!(found.lines[1], "cell [3]:1");
+        assert_eq!(with_cell("2 | let command_name = 1;", 3), "2 | let command_name = 1;");
+        assert_eq!(missing_name("cannot find type `HashMap` in this scope"), None);
     }
 }

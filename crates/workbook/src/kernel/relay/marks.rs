@@ -156,7 +156,7 @@ fn end(after: &[u8], kind: Kind, last: bool) -> Option<(usize, usize)> {
     }
 }
 
-/// What a mark says; nothing where it is one that nobody needs, or is spoilt.
+/// Parses the content of a mark. Returns `None` for a mark that is malformed or not needed.
 fn read(mark: usize, held: &[u8]) -> Option<Piece> {
     let held = String::from_utf8_lossy(held);
     let name = MARKS[mark].0;
@@ -168,7 +168,9 @@ fn read(mark: usize, held: &[u8]) -> Option<Piece> {
             Some(Piece::Prompt { text: held.into_owned(), password: true })
         }
         "EVCXR_INPUT_REQUEST" => Some(Piece::Prompt { text: held.into_owned(), password: false }),
-        "SEQ2SEQ_DISPLAY" => serde_json::from_str(&held).ok().map(Piece::Display),
+        "SEQ2SEQ_DISPLAY" => {
+            serde_json::from_str(&held).ok().filter(Value::is_object).map(Piece::Display)
+        }
         "EVCXR_BEGIN_CONTENT" => {
             let (mime, text) = held.split_once('\n')?;
             let text = text.strip_suffix('\n').unwrap_or(text);

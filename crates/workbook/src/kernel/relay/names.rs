@@ -1,4 +1,4 @@
-//! What has become of the variables: which cell made one, and which one took it away.
+//! Tracks which cell made each variable, and which cell moved or lost it.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ pub(super) struct Names {
     gone: BTreeMap<String, Gone>,
 }
 
-/// A variable that is not there any more, or never was.
+/// A variable that no longer exists, or never did.
 struct Gone {
     /// The cell that made it.
     made_by: Option<u64>,
@@ -25,6 +25,10 @@ enum Why {
     NotMade(u64),
     /// Moved by a cell that failed.
     MovedByFailed(u64),
+    /// A cell redefined its type.
+    Retyped(u64),
+    /// A cell with one of evcxr's commands, such as `:clear`.
+    Cleared(u64),
     /// The process that runs the cells ended during this cell.
     Ended(u64),
 }
@@ -39,13 +43,14 @@ pub(super) enum Outcome {
 }
 
 impl Names {
-    /// Takes note of the variables that are there after a cell.
+    /// Takes note of the variables that are there after a cell; the type of some was `redefined` in it.
     pub(super) fn update<'a>(
         &mut self,
         now: impl Iterator<Item = &'a str>,
         cell: u64,
         code: &str,
         outcome: Outcome,
+        redefined: &[String],
     ) {
         let before = std::mem::take(&mut self.present);
         let bound = bound_names(code);
@@ -58,6 +63,8 @@ impl Names {
         for (name, made_by) in before {
             if !self.present.contains_key(&name) {
                 let why = match outcome {
+                    Outcome::Ok if redefined.contains(&name) => Why::Retyped(cell),
+                    Outcome::Ok if code.trim_start().starts_with(':') => Why::Cleared(cell),
                     Outcome::Ok => Why::Moved(cell),
                     Outcome::Failed if bound.contains(&&*name) => Why::NotMade(cell),
                     Outcome::Failed => Why::MovedByFailed(cell),
@@ -90,13 +97,13 @@ impl Names {
         };
         Some(match why {
             Why::Moved(cell) => format!(
-                "`{name}` is not there any more: cell [{cell}] moved it. To have it back, {again}; to keep \
-                 it, write `{name}.clone()` or `&{name}` in the cell that moves it."
+                "`{name}` no longer exists: cell [{cell}] moved it. To get it back, {again}; to keep it, \
+                 write `{name}.clone()` or `&{name}` in the cell that moves it."
             ),
             Why::NotMade(cell) => match made_by {
                 Some(_) => format!(
-                    "`{name}` is not there any more: cell [{cell}], which was to make it anew, failed, and \
-                     the old value went with it. Correct that cell and run it again, or {again}."
+                    "`{name}` no longer exists: cell [{cell}] failed while replacing it, and the old value was \
+                     dropped. Correct that cell and run it again, or {again}."
                 ),
                 None => format!(
                     "`{name}` was never made: cell [{cell}], which was to make it, failed. Correct that \
@@ -104,11 +111,17 @@ impl Names {
                 ),
             },
             Why::MovedByFailed(cell) => format!(
-                "`{name}` is not there any more: cell [{cell}], which failed, had moved it. To have it \
-                 back, {again}."
+                "`{name}` no longer exists: cell [{cell}], which failed, had moved it. To get it back, \
+                 {again}."
+            ),
+            Why::Retyped(cell) => format!(
+                "`{name}` no longer exists: cell [{cell}] redefined its type. To get it back, {again}."
+            ),
+            Why::Cleared(cell) => format!(
+                "`{name}` no longer exists: cell [{cell}] cleared the variables. To get it back, {again}."
             ),
             Why::Ended(cell) => format!(
-                "`{name}` was lost when the process that runs the cells ended, in cell [{cell}]. To have \
+                "`{name}` was lost when the process that runs the cells ended, in cell [{cell}]. To get \
                  it back, {again}."
             ),
         })
@@ -127,7 +140,13 @@ mod tests {
     fn after(cells: &[(&str, &[&str], Outcome)]) -> Names {
         let mut names = Names::default();
         for (index, (code, now, outcome)) in cells.iter().enumerate() {
-            names.update(now.iter().copied(), index as u64 + 1, code, *outcome);
+            names.update(
+                now.iter().copied(),
+                index as u64 + 1,
+                code,
+                *outcome,
+                &["typed".to_owned()],
+            );
         }
         names
     }
@@ -159,8 +178,19 @@ mod tests {
             ("let q = 1;", &["q"], Outcome::Ok),
             ("let (q, p) = f()?;", &[], Outcome::Failed),
         ]);
-        check(&names, "q", &["cell [2], which was to make it anew, failed", "run cell [1]"]);
+        check(&names, "q", &["cell [2] failed while replacing it", "run cell [1]"]);
         check(&names, "p", &["never made: cell [2]"]);
+    }
+
+    #[test]
+    fn a_type_that_was_redefined_and_a_command_are_no_moves() {
+        let names = after(&[
+            ("let (typed, other) = f();", &["other", "typed"], Outcome::Ok),
+            ("struct P;", &["other"], Outcome::Ok),
+            (":clear", &[], Outcome::Ok),
+        ]);
+        check(&names, "typed", &["cell [2] redefined its type", "run cell [1]"]);
+        check(&names, "other", &["cell [3] cleared the variables"]);
     }
 
     #[test]

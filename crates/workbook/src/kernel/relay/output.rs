@@ -111,7 +111,7 @@ impl Output {
                 [self.sent + self.left_out, self.sent].map(|bytes| bytes as f64 / 1e6);
             self.left_out = 0;
             let note = format!(
-                "[This cell has printed {all:.1} MB: what follows the first {shown:.1} MB is not shown.]\n"
+                "[Output truncated: the cell printed {all:.1} MB, and only the first {shown:.1} MB is shown.]\n"
             );
             self.publish("stream", json!({"name": "stderr", "text": note}));
         }
@@ -170,9 +170,21 @@ impl Output {
         }
     }
 
-    /// Adds a line of the kernel's own.
+    /// Adds a line of the kernel's own, which counts as text of the cell.
     pub(super) fn note(&mut self, text: &str) {
         self.take(Stream::Stderr, Piece::Text(text.as_bytes().to_vec()));
+    }
+
+    /// Sends a line of the kernel's own, whatever the cell has printed before.
+    pub(super) fn advise(&mut self, text: &str) {
+        self.flush(false);
+        self.publish("stream", json!({"name": "stderr", "text": text}));
+    }
+
+    /// The cell's code has ended: its last value waits for [`Self::end`], however long that takes.
+    pub(super) fn settle(&mut self) {
+        self.flush_text(false);
+        self.since = None;
     }
 
     /// When something has to be sent, if anything waits.

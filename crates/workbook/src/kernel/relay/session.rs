@@ -19,7 +19,7 @@ use super::message::Message;
 use super::names::Names;
 use super::output::{BATCH, Output, Stream};
 
-/// How long a cell may take to heed an interrupt before it says that it does not.
+/// How long a cell may take to respond to an interrupt before the relay warns the learner.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// evcxr forgets what the cell was to make when it sees this.
@@ -56,6 +56,8 @@ pub(super) struct Running {
     pub(super) panic: Option<Failure>,
     pub(super) error: Option<Failure>,
     for_evcxr: Vec<String>,
+    /// The variables whose type the cell has redefined.
+    pub(super) redefined: Vec<String>,
     /// Open while the cell may ask for input.
     input: Option<File>,
     /// What a cell asks before it reads.
@@ -93,6 +95,7 @@ impl Session {
             panic: None,
             error: None,
             for_evcxr: Vec::new(),
+            redefined: Vec::new(),
             input: None,
             prompt: Default::default(),
             asked: false,
@@ -105,7 +108,7 @@ impl Session {
         self.running.borrow_mut().take()
     }
 
-    /// Reads what the cells write, for ever.
+    /// Reads what the cells write, until the kernel ends.
     pub(super) async fn read(&self, stream: Stream) {
         loop {
             self.cells.readable(stream).await;
@@ -114,21 +117,19 @@ impl Session {
         }
     }
 
-    fn read_some(&self, stream: Stream) -> bool {
-        let splitter = &mut self.splitters.borrow_mut()[stream as usize];
-        match self.cells.read(stream, splitter) {
-            Some(pieces) => {
-                self.take(stream, pieces);
-                true
-            }
-            None => false,
+    fn read_some(&self, stream: Stream) {
+        let read = self.cells.read(stream, &mut self.splitters.borrow_mut()[stream as usize]);
+        if let Some(pieces) = read {
+            self.take(stream, pieces);
         }
     }
 
     /// Takes all that the cells have written.
     fn drain(&self) {
         for stream in [Stream::Stdout, Stream::Stderr] {
-            while self.read_some(stream) {}
+            // One read takes all that a pipe holds, and with it all that was written before. More might
+            // never end, while a thread goes on writing.
+            self.read_some(stream);
             let rest = self.splitters.borrow_mut()[stream as usize].finish();
             self.take(stream, rest);
         }
@@ -140,7 +141,10 @@ impl Session {
             match (piece, running.as_mut()) {
                 (Piece::Panicked, Some(running)) => running.panicked = true,
                 (Piece::LeftEarly, Some(running)) => running.left_early = true,
-                (Piece::ForEvcxr(mark), Some(running)) => running.for_evcxr.push(mark),
+                (Piece::ForEvcxr(mark), Some(running)) => {
+                    running.redefined.extend(mark.split_once(':').map(|(_, name)| name.to_owned()));
+                    running.for_evcxr.push(mark);
+                }
                 (Piece::Prompt { text, password }, Some(running)) => {
                     running.prompt = (text, password);
                 }
@@ -170,7 +174,7 @@ impl Session {
         self.begun.notify_one(); // there may be something to send
     }
 
-    /// Answers the process that runs the cells, for ever.
+    /// Answers the process that runs the cells, until the kernel ends.
     pub(super) async fn listen(&self) {
         let mut buffer = Vec::new();
         loop {
@@ -185,8 +189,11 @@ impl Session {
                 let mut running = self.running.borrow_mut();
                 // Without a request it is evcxr's own code, while it starts.
                 let may_run = running.as_ref().is_none_or(|running| running.interrupted.is_none());
+                if let Some(running) = running.as_mut() {
+                    // evcxr may begin a second time, after a type was redefined.
+                    running.begun = may_run;
+                }
                 if let (Some(running), true) = (running.as_mut(), may_run) {
-                    running.begun = true;
                     let allowed = running.request.flag("allow_stdin", false)
                         && said.process.is_some_and(cells::can_be_watched);
                     running.input = allowed.then(|| self.cells.open_input()).flatten();
@@ -195,6 +202,7 @@ impl Session {
             }
             "ran" => {
                 self.drain();
+                self.output.borrow_mut().settle();
                 let mut marks = Vec::new();
                 if let Some(running) = self.running.borrow_mut().as_mut() {
                     marks.append(&mut running.for_evcxr);
@@ -213,7 +221,8 @@ impl Session {
         self.cells.answer(said, answer);
     }
 
-    /// Sends what waits, asks for input, and tells of interrupts that a cell does not heed: for ever.
+    /// Sends what waits, asks for input, and warns of interrupts to which a cell does not respond, until
+    /// the kernel ends.
     pub(super) async fn keep_time(&self) {
         let mut looked = tokio::time::Instant::now();
         loop {
@@ -264,16 +273,17 @@ impl Session {
     fn warn(&self) {
         let mut running = self.running.borrow_mut();
         let Some(running) = running.as_mut() else { return };
+        if running.interrupted.is_some() && !running.begun {
+            cells::end_compilers(); // what was analysed may only now be compiled
+        }
         let late = running.interrupted.is_some_and(|since| since.elapsed() >= PATIENCE);
         if late && !running.warned {
             running.warned = true;
             let advice = match running.begun {
                 true => self.cost_of_a_kill(),
-                false => {
-                    "The compiler is still at work: what it compiles will not run.\n".to_owned()
-                }
+                false => "The cell is still being compiled. It will not be run.\n".to_owned(),
             };
-            self.output.borrow_mut().note(&advice);
+            self.output.borrow_mut().advise(&advice);
         }
     }
 
@@ -284,8 +294,8 @@ impl Session {
             false => format!("These variables would be lost: {}.", names.join(", ")),
         };
         format!(
-            "This cell does not look whether somebody has interrupted it. Interrupt once more to end the \
-             process that runs the cells. {lost}\n"
+            "This cell has not responded to the interrupt. Interrupt once more to end the process that runs \
+             the cells. {lost}\n"
         )
     }
 
@@ -306,14 +316,15 @@ impl Session {
         running.interrupted.get_or_insert_with(Instant::now);
     }
 
-    /// Ends the process that runs the cells, if it is at one: it would not hear of anything else.
+    /// Ends the cell that runs, if one does, with the process: the kernel is about to end.
     pub(super) fn kill(&self) {
-        if let (Some(running), Some(process)) =
-            (self.running.borrow().as_ref(), *self.process.borrow())
-            && running.begun
-        {
-            cells::signal(process, Signal::KILL);
+        let mut running = self.running.borrow_mut();
+        let Some(running) = running.as_mut() else { return };
+        match (running.begun, *self.process.borrow()) {
+            (true, Some(process)) => cells::signal(process, Signal::KILL),
+            _ => cells::end_compilers(),
         }
+        running.interrupted.get_or_insert_with(Instant::now); // so that it does not begin
     }
 
     pub(super) fn process(&self) -> Option<Pid> {

@@ -152,24 +152,14 @@ impl Shell {
             Some(_) => Outcome::Failed,
             None => Outcome::Ok,
         };
-        let variables = session.backend.execute(":vars").await;
-        let variables = variables.shown.iter().filter_map(|data| data["text/plain"].as_str());
-        let list: String = variables.collect();
-        session.names.borrow_mut().update(listed(&list), count, code, outcome);
-        let mut output = session.output.borrow_mut();
-        output.end();
-        if let Some(error) = running.error.filter(|_| !running.left_early) {
-            // The cell's own text, which looked like an error.
-            output.note(&format!("{}\n", error.message));
+        if !answer.reply.is_null() {
+            let variables = session.backend.execute(":vars").await;
+            let variables = variables.shown.iter().filter_map(|data| data["text/plain"].as_str());
+            let list: String = variables.collect();
+            let mut names = session.names.borrow_mut();
+            names.update(listed(&list), count, code, outcome, &running.redefined);
         }
-        if let Some(panic) = running.panic {
-            if !running.panicked && panic.thread == "cell" {
-                output.note(&format!("The cell has caught a panic: {}\n", panic.message));
-            }
-            self.last_panic = Some(panic);
-        }
-        output.flush(true);
-        drop(output);
+        self.end_output(running);
         if let Some(error) = error {
             if !silent {
                 session.front.publish(request, "error", error.content());
@@ -184,6 +174,23 @@ impl Shell {
         }
         reply["user_expressions"] = self.evaluate_expressions(request).await;
         (reply, !(interrupted && request.flag("stop_on_error", true)))
+    }
+
+    /// Sends what waits of a cell's output, and what its end has shown to be text.
+    fn end_output(&mut self, running: Running) {
+        let mut output = self.session.output.borrow_mut();
+        output.end();
+        if let Some(error) = running.error.filter(|_| !running.left_early) {
+            // The cell's own text, which looked like an error.
+            output.note(&format!("{}\n", error.message));
+        }
+        if let Some(panic) = running.panic {
+            if !running.panicked && panic.thread == "cell" {
+                output.note(&format!("The cell has caught a panic: {}\n", panic.message));
+            }
+            self.last_panic = Some(panic);
+        }
+        output.flush(true);
     }
 
     async fn evaluate(&self, request: &Message, code: &str) -> (Answer, Running) {
@@ -250,7 +257,10 @@ impl Shell {
             })
         };
         if running.panicked {
-            let failure = running.panic.clone().unwrap_or_default();
+            // Without the helper, or with a hook of the learner's.
+            let unknown =
+                || Failure { message: "the cell panicked".to_owned(), ..Failure::default() };
+            let failure = running.panic.clone().unwrap_or_else(unknown);
             let mut error =
                 CellError::new("Panic", failure.message.clone(), place(&failure).as_ref());
             if let Some((file, line)) = failure.place.filter(|(f, _)| !backtrace::is_of_a_cell(f)) {
@@ -261,7 +271,7 @@ impl Shell {
         if running.left_early {
             // Without the macro of the prelude, after `:clear`, its text is on standard error.
             let unknown = || Failure {
-                message: "an error has left the cell at a `?`; its text stands above".to_owned(),
+                message: "a `?` returned an error; its message is shown above".to_owned(),
                 ..Failure::default()
             };
             let failure = running.error.clone().unwrap_or_else(unknown);
@@ -273,7 +283,7 @@ impl Shell {
             return Some(CellError::new(name, failure.message, place.as_ref()));
         }
         (answer.reply["status"] != "ok").then(|| {
-            CellError::new("Error", "evcxr has not answered: restart the kernel".to_owned(), None)
+            CellError::new("Error", "evcxr stopped responding; restart the kernel".to_owned(), None)
         })
     }
 
@@ -290,8 +300,8 @@ impl Shell {
                 "{why}. There were no variables to lose; the next cell runs in a new process."
             ),
             false => format!(
-                "{why}. These variables are lost: {}. Run the cells again that make them (menu Run, Run All \
-                 Above Selected Cell).",
+                "{why}. These variables are lost: {}. To get them back, run the cells that make them again (menu Run, \
+                 Run All Above Selected Cell).",
                 lost.join(", ")
             ),
         };

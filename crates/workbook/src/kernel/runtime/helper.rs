@@ -67,8 +67,11 @@ fn report(info: &PanicHookInfo<'_>) {
     let backtrace = Backtrace::force_capture();
     let fields = [thread, file, &line.to_string(), message, &format!("{backtrace:#}")]
         .map(|field| field.replace(['\u{1e}', '\u{1f}'], " "));
-    // Text that was written before comes before.
-    let _ = stdout().flush();
+    if cells {
+        // Text that was written before comes before. Another thread could wait here for a lock that the
+        // cell holds while it waits for the thread.
+        let _ = stdout().flush();
+    }
     let record = format!("\u{1e}SEQ2SEQ_PANIC\u{1f}{}\u{1e}", fields.join("\u{1f}"));
     let _ = stderr().write_all(record.as_bytes());
 }

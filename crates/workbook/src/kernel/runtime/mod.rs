@@ -140,12 +140,12 @@ fn run_cells(folder: &Path) -> Result<()> {
             break; // evcxr has ended
         }
         let (path, function) = parse(&order)?;
+        let library = Library::open(Path::new(path))?;
+        // A crate that was compiled anew has another one.
+        new_cell = library.function("seq2seq_new_cell").or(new_cell);
+        // Before the relay is asked: an interrupt that it sends from then on is for this cell.
+        call(new_cell);
         if link.ask("begin", cell)?["run"] == true {
-            let library = Library::open(Path::new(path))?;
-            if new_cell.is_none() {
-                new_cell = library.function("seq2seq_new_cell");
-            }
-            call(new_cell);
             call(begin);
             library.run(function, &mut variables)?;
             if std::process::id() != process {
