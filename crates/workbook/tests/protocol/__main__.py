@@ -46,7 +46,8 @@ def main():
             if kernel is None and options.group != "tools":
                 kernel = Kernel(options.patience)
             one(kernel, options)
-            expect(kernel is None or not kernel.leaks, "no marks of the kernel in what is shown", kernel and kernel.leaks)
+            leaks = kernel.leaks if kernel else []
+            expect(not leaks, "no marks of the kernel in what is shown", leaks)
             print(f"ok: {one.__name__} ({time.monotonic() - begin:.1f} s)", flush=True)
         except Exception as error:
             # The line of the scenario, which `main` has called.

@@ -45,7 +45,8 @@ def kernel_memory(kernel):
 @scenario
 def a_cell_that_ends_the_process(kernel, _):
     """`exit(0)` is an error that names the lost variables, and the next cell runs."""
-    for code in "std::process::exit(0);", "std::process::abort();", "fn deep(n: u64) -> u64 { if n == 0 { 0 } else { deep(n + 1) + n } }\ndeep(1)":
+    endless = "fn deep(n: u64) -> u64 { if n == 0 { 0 } else { deep(n + 1) + n } }\ndeep(1)"
+    for code in "std::process::exit(0);", "std::process::abort();", endless:
         cell = kernel.run(code, timeout=60)
         expect_error(cell, "ProcessEnded", "kept_value")
         expect_lost(kernel)

@@ -69,8 +69,10 @@ def pictures_and_text_keep_their_order(kernel, _):
 @scenario
 def a_mark_is_found_wherever_it_stands(kernel, _):
     """A picture right after the start of a line, and text like a mark that is none."""
-    cell = kernel.ok('print!("a");\nprintln!("EVCXR_BEGIN_CONTENT text/html\\n<b>1</b>\\nEVCXR_END_CONTENT");\nprint!("b");')
-    shown = [content["text"].strip() if kind == "stream" else content["data"] for kind, content in cell.outputs()]
+    page = 'println!("EVCXR_BEGIN_CONTENT text/html\\n<b>1</b>\\nEVCXR_END_CONTENT");'
+    cell = kernel.ok(f'print!("a");\n{page}\nprint!("b");')
+    outputs = cell.outputs()
+    shown = [content["text"].strip() if kind == "stream" else content["data"] for kind, content in outputs]
     expect(shown == ["a", {"text/html": "<b>1</b>"}, "b"], "text, page, text", shown)
     cell = kernel.ok('print!("EVCX"); println!("SEQ2 E S");')
     expect(cell.text() == "EVCXSEQ2 E S\n", "text is text", cell.everything())
@@ -103,7 +105,8 @@ def a_training_is_one_renewed_output(kernel, _):
     most = 4 * (ticks[-1] - ticks[0]) + 2
     expect(len(ticks) <= most, f"at most {most:.0f} times", len(ticks))
     last = cell.all("update_display_data")[-1]
-    expect({"image/png", "image/svg+xml"} <= last["data"].keys(), "the last state is saved whole", last["data"].keys())
+    formats = last["data"].keys()
+    expect({"image/png", "image/svg+xml"} <= formats, "the last state is saved whole", formats)
 
 
 @scenario
@@ -134,5 +137,6 @@ def a_thread_that_outlives_its_cell_can_write(kernel, _):
 @scenario
 def programs_that_a_cell_starts_can_write(kernel, _):
     """What a program prints that a cell runs is the cell's text, in order."""
-    cell = kernel.ok('println!("one");\nstd::process::Command::new("echo").arg("two").status()?;\nprintln!("three");')
+    program = 'std::process::Command::new("echo").arg("two").status()?;'
+    cell = kernel.ok(f'println!("one");\n{program}\nprintln!("three");')
     expect(cell.text() == "one\ntwo\nthree\n", "three lines", cell.everything())

@@ -74,9 +74,15 @@ def tools_run_a_notebook_that_is_fine(_kernel, _):
 def papermill_sets_parameters(_kernel, _):
     """papermill's -p sets typed values in a cell of its own, and refuses what does not fit."""
     with tempfile.TemporaryDirectory() as folder:
-        declared = ("let hidden_size: usize = 12; // units\nlet learning_rate: f64 = 0.001;\nlet seed: u64 = 42;\n"
-                    'let name: &str = "none";\nlet penalty: Option<f64> = None;')
-        shown = 'let sizes: [usize; 1] = [hidden_size];\nprintln!("{sizes:?} {learning_rate:?} {seed} {name} {penalty:?}");'
+        declared = """\
+let hidden_size: usize = 12; // units
+let learning_rate: f64 = 0.001;
+let seed: u64 = 42;
+let name: &str = "none";
+let penalty: Option<f64> = None;"""
+        shown = """\
+let sizes: [usize; 1] = [hidden_size];
+println!("{sizes:?} {learning_rate:?} {seed} {name} {penalty:?}");"""
         path, out = notebook(folder, "in.ipynb", declared, shown, parameters=0), Path(folder, "out.ipynb")
         papermill = tools(path, out)[-1]
         ended = program(*papermill, "-p", "hidden_size", "20", "-p", "learning_rate", "1",
