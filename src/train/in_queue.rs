@@ -178,6 +178,21 @@ mod tests {
         losses: Vec<f64>,
     }
 
+    impl<'a> Queued<'a> {
+        fn new(model: &Seq2Seq, train: &'a Dataset, hyperparameters: &Hyperparameters) -> Self {
+            let step = TrainStep::new(
+                model.network_shape(),
+                flat_weights(model),
+                train.past_steps(),
+                train.future_steps(),
+                Loss::HalfSum,
+                settings(hyperparameters),
+                Level::best(),
+            );
+            Self { step, train, order: Vec::new(), losses: Vec::new() }
+        }
+    }
+
     impl Queue for Queued<'_> {
         fn set_order(&mut self, order: &[usize]) -> Result<()> {
             self.order = order.to_vec();
@@ -224,16 +239,7 @@ mod tests {
                 after_epoch: &mut after_epoch,
                 interrupted: &|| false,
             };
-            let step = TrainStep::new(
-                queued.network_shape(),
-                flat_weights(&queued),
-                train.past_steps(),
-                train.future_steps(),
-                Loss::HalfSum,
-                settings(&hyperparameters),
-                Level::best(),
-            );
-            let mut queue = Queued { step, train: &train, order: Vec::new(), losses: Vec::new() };
+            let mut queue = Queued::new(&queued, &train, &hyperparameters);
             let found =
                 run(&mut queue, &mut queued, &train, &validation, &hyperparameters, watch).unwrap();
             assert_eq!((steps, epochs), (8, 4));
@@ -257,16 +263,7 @@ mod tests {
         let (train, validation) = scaled();
         let hyperparameters = all_settings();
         let mut model = Seq2Seq::stacked(2, &hyperparameters).unwrap();
-        let step = TrainStep::new(
-            model.network_shape(),
-            flat_weights(&model),
-            train.past_steps(),
-            train.future_steps(),
-            Loss::HalfSum,
-            settings(&hyperparameters),
-            Level::best(),
-        );
-        let mut queue = Queued { step, train: &train, order: Vec::new(), losses: Vec::new() };
+        let mut queue = Queued::new(&model, &train, &hyperparameters);
         let steps = AtomicUsize::new(0);
         let mut after_step = |_: &Step| {
             steps.fetch_add(1, Ordering::Relaxed);

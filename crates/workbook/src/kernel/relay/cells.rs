@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::net::unix::pipe::Receiver;
 
 use super::marks::{Piece, Splitter};
@@ -178,13 +178,4 @@ fn children(process: &str) -> Vec<String> {
     let lists = threads.map(|thread| std::fs::read_to_string(thread.path().join("children")));
     let lists: Vec<String> = lists.flatten().collect();
     lists.iter().flat_map(|list| list.split_whitespace()).map(str::to_owned).collect()
-}
-
-/// The requests `begin` and `ran` of the process have these answers.
-pub(super) fn may_run(run: bool) -> Value {
-    json!({"run": run})
-}
-
-pub(super) fn for_evcxr(marks: &[String]) -> Value {
-    json!({"marks": marks})
 }

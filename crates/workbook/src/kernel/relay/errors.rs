@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::names::Names;
+use super::question::is_part_of_name;
 
 /// What Jupyter gets to know of a failed cell, as an output and as a part of the reply.
 #[derive(Debug)]
@@ -134,11 +135,10 @@ impl Place<'_> {
 
 /// Where a name first stands in a cell.
 fn place_of_name<'a>(code: &'a str, cell: u64, name: &str) -> Option<Place<'a>> {
-    let is_part = |c: char| c.is_alphanumeric() || c == '_';
     code.lines().enumerate().find_map(|(line, text)| {
         let found = text.match_indices(name).find(|(at, _)| {
             let [before, after] = [&text[..*at], &text[at + name.len()..]];
-            !before.ends_with(is_part) && !after.starts_with(is_part)
+            !before.ends_with(is_part_of_name) && !after.starts_with(is_part_of_name)
         });
         let start = text[..found?.0].chars().count();
         let columns = Some(start..start + name.chars().count());

@@ -54,7 +54,6 @@ pub(super) struct Output {
 }
 
 /// What becomes of outputs.
-#[derive(PartialEq)]
 enum Shown {
     Published,
     /// A silent request: nobody sees anything.
@@ -113,7 +112,7 @@ impl Output {
             let note = format!(
                 "[Output truncated: the cell printed {all:.1} MB, and only the first {shown:.1} MB is shown.]\n"
             );
-            self.publish("stream", json!({"name": "stderr", "text": note}));
+            self.advise(&note);
         }
     }
 

@@ -41,7 +41,7 @@ pub(super) fn question(cell: &str, cursor: usize) -> Option<String> {
     Some(format!("{statements}\n{name}{call}"))
 }
 
-fn is_part_of_name(c: char) -> bool {
+pub(super) fn is_part_of_name(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 

@@ -1,6 +1,6 @@
 //! What the relay's tasks share: the cell that runs, its outputs, and what is known of the variables.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
@@ -35,7 +35,7 @@ pub(super) struct Session {
     running: RefCell<Option<Running>>,
     cells: Cells,
     splitters: RefCell<[Splitter; 2]>,
-    process: RefCell<Option<Pid>>,
+    process: Cell<Option<Pid>>,
     /// The file that evcxr compiles.
     pub(super) compiled: PathBuf,
     /// Told when a cell begins, and when it writes.
@@ -48,7 +48,7 @@ pub(super) struct Running {
     /// Whether the process has begun to run it.
     pub(super) begun: bool,
     pub(super) interrupted: Option<Instant>,
-    /// Whether somebody has been told that the cell does not heed the interrupt.
+    /// Whether somebody has been told that the cell has not responded to the interrupt.
     warned: bool,
     pub(super) killed: bool,
     pub(super) panicked: bool,
@@ -76,7 +76,7 @@ impl Session {
             running: RefCell::default(),
             cells,
             splitters: RefCell::default(),
-            process: RefCell::default(),
+            process: Cell::default(),
             compiled,
             begun: Notify::new(),
         }
@@ -183,7 +183,7 @@ impl Session {
     }
 
     fn hear(&self, said: &Said) {
-        *self.process.borrow_mut() = said.process;
+        self.process.set(said.process);
         let answer = match said.kind.as_str() {
             "begin" => {
                 let mut running = self.running.borrow_mut();
@@ -192,13 +192,12 @@ impl Session {
                 if let Some(running) = running.as_mut() {
                     // evcxr may begin a second time, after a type was redefined.
                     running.begun = may_run;
-                }
-                if let (Some(running), true) = (running.as_mut(), may_run) {
-                    let allowed = running.request.flag("allow_stdin", false)
+                    let may_ask = may_run
+                        && running.request.flag("allow_stdin", false)
                         && said.process.is_some_and(cells::can_be_watched);
-                    running.input = allowed.then(|| self.cells.open_input()).flatten();
+                    running.input = may_ask.then(|| self.cells.open_input()).flatten();
                 }
-                cells::may_run(may_run)
+                json!({"run": may_run})
             }
             "ran" => {
                 self.drain();
@@ -214,7 +213,7 @@ impl Session {
                     }
                     running.input = None;
                 }
-                cells::for_evcxr(&marks)
+                json!({"marks": marks})
             }
             _ => return,
         };
@@ -250,7 +249,7 @@ impl Session {
     fn ask_for_input(&self) {
         let mut running = self.running.borrow_mut();
         let Some(running) = running.as_mut().filter(|running| !running.asked) else { return };
-        let (Some(input), Some(process)) = (&running.input, *self.process.borrow()) else { return };
+        let (Some(input), Some(process)) = (&running.input, self.process.get()) else { return };
         if cells::waits_for_input(process, input) {
             running.asked = true;
             self.output.borrow_mut().flush(false);
@@ -303,7 +302,7 @@ impl Session {
     pub(super) fn interrupt(&self) {
         let mut running = self.running.borrow_mut();
         let Some(running) = running.as_mut() else { return };
-        let process = *self.process.borrow();
+        let process = self.process.get();
         running.input = None; // a cell that waits for input finds its end
         match (running.begun, process) {
             (true, Some(process)) if running.warned => {
@@ -320,7 +319,7 @@ impl Session {
     pub(super) fn kill(&self) {
         let mut running = self.running.borrow_mut();
         let Some(running) = running.as_mut() else { return };
-        match (running.begun, *self.process.borrow()) {
+        match (running.begun, self.process.get()) {
             (true, Some(process)) => cells::signal(process, Signal::KILL),
             _ => cells::end_compilers(),
         }
@@ -328,7 +327,7 @@ impl Session {
     }
 
     pub(super) fn process(&self) -> Option<Pid> {
-        *self.process.borrow()
+        self.process.get()
     }
 }
 

@@ -12,7 +12,7 @@ use super::errors::{CellError, Place, place_in_cells};
 use super::marks::Failure;
 use super::message::Message;
 use super::names::{Outcome, listed};
-use super::question::question;
+use super::question::{is_part_of_name, question};
 use super::session::{Running, Session};
 use super::source::{Completeness, completeness, question_marks};
 use super::{backtrace, kernel_info};
@@ -34,7 +34,7 @@ impl Shell {
         Self { session, count: 0, waiting: VecDeque::new(), last_panic: None }
     }
 
-    /// Answers requests for ever.
+    /// Answers requests until the kernel ends.
     pub(super) async fn serve(&mut self, mut requests: UnboundedReceiver<Message>) {
         loop {
             let next = match self.waiting.pop_front() {
@@ -321,7 +321,7 @@ impl Shell {
         }
         let matches = reply["matches"].as_array().into_iter().flatten();
         let command = matches.filter_map(Value::as_str).any(|name| name.starts_with(':'));
-        let is_part = |c: &char| c.is_alphanumeric() || *c == '_' || command && *c == ':';
+        let is_part = |c: &char| is_part_of_name(*c) || command && *c == ':';
         let start = cursor.saturating_sub(before.chars().rev().take_while(is_part).count());
         let end = cursor + after.chars().take_while(is_part).count();
         reply["cursor_start"] = start.into();
