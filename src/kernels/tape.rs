@@ -222,6 +222,7 @@ impl RecurrentDevice<f32> for Cpu {
         }
         let map = DenseMap { inputs, outputs, batch, steps, level: Level::best() };
         let (x, mut tape) = x.contiguous().split_tape();
+        let (weight, bias) = (contiguous(weight, &mut tape), contiguous(bias, &mut tape));
         let mut flat = Recycled::new(outputs * (inputs + 1));
         let (matrix, vector) = flat.split_at_mut(outputs * inputs);
         weight.copy_into(matrix);
@@ -314,21 +315,18 @@ fn fused<S: Shape, T: Tape<f32, Cpu>, const N: usize>(
 ) -> Fused<T, N> {
     let dev = x.device().clone();
     let (x, mut tape) = x.contiguous().split_tape();
-    // A copy that makes a state contiguous goes on the tape as well: without it the gradient would
-    // end at the copy.
-    let mut contiguous = |state: State<f32, Cpu>| {
-        let (state, copying) = state.put_tape(T::default()).contiguous().split_tape();
-        tape = take(&mut tape).merge(copying);
-        state
-    };
-    let states: Vec<_> = states.into_iter().map(|state| state.map(&mut contiguous)).collect();
+    let states: Vec<_> =
+        states.iter().map(|state| state.each_ref().map(|s| contiguous(s, &mut tape))).collect();
+    let layers: Vec<_> = layers.iter().map(|layer| contiguous_layer(layer, &mut tape)).collect();
+    let head =
+        head.map(|(weight, bias)| (contiguous(weight, &mut tape), contiguous(bias, &mut tape)));
     let initial: Vec<_> = states.iter().map(|state| state.each_ref().map(copied)).collect();
     let initial: Vec<_> = initial.iter().map(borrow).collect();
 
     let hidden: Vec<_> = layers.iter().map(RecurrentWeights::hidden_size).collect();
     let mut stack = RecurrentStack::new(cell, layers[0].inputs(), &hidden, Level::best());
     let mut features = hidden[hidden.len() - 1];
-    if let Some((weight, bias)) = head {
+    if let Some((weight, bias)) = &head {
         let outputs = bias.shape().0;
         assert_eq!(*weight.shape(), (outputs, features), "a head that fits the layers");
         stack = stack.with_head(outputs);
@@ -340,7 +338,7 @@ fn fused<S: Shape, T: Tape<f32, Cpu>, const N: usize>(
         true => Input::Repeated(&x_values, steps),
         false => Input::Sequence(&x_values),
     };
-    let flat = flatten(layers, head, stack.num_weights());
+    let flat = flatten(&layers, head.as_ref(), stack.num_weights());
     let (outputs, saved) = stack.forward(&flat, input, &initial, batch, every_step);
     let tensors = |(mut last, &hidden): (OwnedStates, &usize)| -> [State<f32, Cpu>; N] {
         let parts = [&mut last.hidden, &mut last.cell];
@@ -362,7 +360,7 @@ fn fused<S: Shape, T: Tape<f32, Cpu>, const N: usize>(
             (matrices, [weights.bias_ih.ghost(), weights.bias_hh.ghost()])
         })
         .collect();
-    let head = head.map(|(weight, bias)| (weight.ghost(), bias.ghost()));
+    let head = head.as_ref().map(|(weight, bias)| (weight.ghost(), bias.ghost()));
     tape.add_backward_op(move |gradients| {
         // Gradients are lent from the map and go back to it: nothing else asks for these meanwhile.
         let mut of_outputs = None;
@@ -420,6 +418,29 @@ fn borrow<V: Deref<Target = [f32]>, const N: usize>(states: &[V; N]) -> States<'
     States { hidden: states.first().map(|v| &v[..]), cell: states.get(1).map(|v| &v[..]) }
 }
 
+/// The same tensor in row-major memory, which is the order that `copy_into` reads. A copy goes on the tape:
+/// otherwise the gradient would end at the copy.
+fn contiguous<S: Shape, T: Tape<f32, Cpu>>(
+    tensor: &Tensor<S, f32, Cpu>,
+    tape: &mut T,
+) -> Tensor<S, f32, Cpu> {
+    let (tensor, copying) = tensor.retaped::<T>().contiguous().split_tape();
+    *tape = take(tape).merge(copying);
+    tensor
+}
+
+fn contiguous_layer<T: Tape<f32, Cpu>>(
+    layer: &RecurrentWeights<f32, Cpu>,
+    tape: &mut T,
+) -> RecurrentWeights<f32, Cpu> {
+    RecurrentWeights {
+        weight_ih: contiguous(&layer.weight_ih, tape),
+        weight_hh: contiguous(&layer.weight_hh, tape),
+        bias_ih: contiguous(&layer.bias_ih, tape),
+        bias_hh: contiguous(&layer.bias_hh, tape),
+    }
+}
+
 /// The values of a contiguous tensor, row by row.
 pub(crate) fn values<S: Shape>(tensor: &Tensor<S, f32, Cpu>) -> Vec<f32> {
     let mut values = vec![0.0; tensor.shape().num_elements()];
@@ -437,7 +458,7 @@ fn copied<S: Shape>(tensor: &Tensor<S, f32, Cpu>) -> Recycled {
 /// All weights in the order of [`RecurrentStack`].
 fn flatten(
     layers: &[RecurrentWeights<f32, Cpu>],
-    head: Option<Head<'_, f32, Cpu>>,
+    head: Option<&(Tensor<(usize, usize), f32, Cpu>, Tensor<(usize,), f32, Cpu>)>,
     length: usize,
 ) -> Recycled {
     let mut flat = Recycled::new(length);

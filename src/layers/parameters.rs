@@ -1,5 +1,6 @@
-use dfdx::shapes::{Dtype, HasShape};
-use dfdx::tensor::{CopySlice, Storage, Tensor};
+use dfdx::shapes::{Dtype, HasShape, Shape};
+use dfdx::tensor::{Storage, Tensor};
+use dfdx::tensor_ops::{Device, ReshapeTo};
 
 /// A read-only view of one weight tensor.
 #[derive(Clone, Debug)]
@@ -36,15 +37,14 @@ pub trait Parameters<E: Dtype, D: Storage<E>> {
     }
 }
 
-impl<E: Dtype, D: CopySlice<E>> Parameter<'_, E, D> {
-    /// The values, row by row.
+impl<E: Dtype, D: Device<E>> Parameter<'_, E, D> {
+    /// The values, row by row, also of a weight that was permuted or broadcast.
     pub fn to_vec(&self) -> Vec<E> {
-        // Weights are created contiguous and only ever updated in place, so that the physical
-        // order is the logical one.
         let mut values = vec![E::default(); self.shape().iter().product()];
-        match self {
-            Self::Vector(tensor) => tensor.copy_into(&mut values),
-            Self::Matrix(tensor) => tensor.copy_into(&mut values),
+        // `copy_into` reads in the order of the memory; without a need to, `contiguous` copies nothing.
+        match *self {
+            Self::Vector(tensor) => tensor.clone().contiguous().copy_into(&mut values),
+            Self::Matrix(tensor) => tensor.clone().contiguous().copy_into(&mut values),
         }
         values
     }
@@ -68,21 +68,10 @@ impl<E: Dtype, D: Storage<E>> Parameter<'_, E, D> {
     }
 }
 
-impl<E: Dtype, D: CopySlice<E>> ParameterMut<'_, E, D> {
+impl<E: Dtype, D: Storage<E>> ParameterMut<'_, E, D> {
     /// The sizes of the axes.
     pub fn shape(&self) -> Vec<usize> {
         self.as_ref().shape()
-    }
-
-    /// Replaces all values, given row by row.
-    ///
-    /// # Panics
-    /// When `values` does not hold as many numbers as the tensor.
-    pub fn copy_from(&mut self, values: &[E]) {
-        match self {
-            Self::Vector(tensor) => tensor.copy_from(values),
-            Self::Matrix(tensor) => tensor.copy_from(values),
-        }
     }
 
     /// The read-only view.
@@ -92,6 +81,26 @@ impl<E: Dtype, D: CopySlice<E>> ParameterMut<'_, E, D> {
             Self::Matrix(tensor) => Parameter::Matrix(tensor),
         }
     }
+}
+
+impl<E: Dtype, D: Device<E>> ParameterMut<'_, E, D> {
+    /// Replaces all values, given row by row.
+    ///
+    /// # Panics
+    /// When `values` does not hold as many numbers as the tensor.
+    pub fn copy_from(&mut self, values: &[E]) {
+        match self {
+            Self::Vector(tensor) => copy_rows(tensor, values),
+            Self::Matrix(tensor) => copy_rows(tensor, values),
+        }
+    }
+}
+
+/// Replaces the values of a tensor, given row by row. A contiguous tensor stays the same one, to which
+/// gradients and the state of an optimiser belong; another one is replaced.
+fn copy_rows<S: Shape, E: Dtype, D: Device<E>>(tensor: &mut Tensor<S, E, D>, values: &[E]) {
+    *tensor = tensor.clone().contiguous();
+    tensor.copy_from(values);
 }
 
 /// A network that a cell has put together: its weights are those of its parts, `0.…` and `1.…`.
@@ -113,12 +122,12 @@ where
 }
 
 /// All weights one after the other, in the order of [`Parameters`].
-pub(crate) fn flat_weights<D: CopySlice<f32>>(model: &impl Parameters<f32, D>) -> Vec<f32> {
+pub(crate) fn flat_weights<D: Device<f32>>(model: &impl Parameters<f32, D>) -> Vec<f32> {
     model.parameters().iter().flat_map(|(_, parameter)| parameter.to_vec()).collect()
 }
 
 /// Takes over all weights, in the same order.
-pub(crate) fn set_flat_weights<D: CopySlice<f32>>(
+pub(crate) fn set_flat_weights<D: Device<f32>>(
     model: &mut impl Parameters<f32, D>,
     weights: &[f32],
 ) {

@@ -2,7 +2,8 @@
 //! `torch.nn.RNN`, `GRU` or `LSTM` (with `batch_first=True`) or `torch.nn.Linear`, and the parts of a
 //! model (`encoder.*`, `decoder.*`, `dense.*`) into modules of these names; and back.
 
-use dfdx::tensor::{CopySlice, Cpu};
+use dfdx::tensor::Cpu;
+use dfdx::tensor_ops::Device;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -37,7 +38,7 @@ const DECODER_INPUT: &str = "decoder_input";
 /// # Errors
 /// [`Error::Io`] when the file can not be written, and [`Error::Weights`] when two weights have the
 /// same name.
-pub fn save_weights<D: CopySlice<f32>>(
+pub fn save_weights<D: Device<f32>>(
     model: &impl Parameters<f32, D>,
     path: impl AsRef<Path>,
 ) -> Result<()> {
@@ -52,7 +53,7 @@ pub fn save_weights<D: CopySlice<f32>>(
 /// [`Error::Io`] when the file can not be read, and [`Error::Weights`] when it is cut off, is not a
 /// safetensors file, lacks a weight of the model, has one that the model lacks, or has one of
 /// another shape.
-pub fn load_weights<D: CopySlice<f32>>(
+pub fn load_weights<D: Device<f32>>(
     model: &mut impl Parameters<f32, D>,
     path: impl AsRef<Path>,
 ) -> Result<()> {
@@ -142,7 +143,7 @@ impl Seq2Seq {
 }
 
 /// Writes beside the file, then renames.
-fn write<D: CopySlice<f32>>(
+fn write<D: Device<f32>>(
     model: &impl Parameters<f32, D>,
     vectors: Vec<(&str, &[f32])>,
     metadata: Option<HashMap<String, String>>,
@@ -215,7 +216,7 @@ fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>> {
 }
 
 /// Takes every weight of the model from the file, or, when one does not fit, none at all.
-fn copy_into<D: CopySlice<f32>>(
+fn copy_into<D: Device<f32>>(
     model: &mut impl Parameters<f32, D>,
     path: &Path,
     file: &SafeTensors<'_>,

@@ -9,5 +9,6 @@ mod dense;
 mod fused;
 mod golden;
 mod gradients;
+mod memory_order;
 mod shapes;
 mod stack;
