@@ -11,8 +11,8 @@ fn main() -> Result<()> {
     let hyperparameters = Hyperparameters::default();
     let data = sine_cosine(SineCosine::default())?;
     let (train, validation) = data.split(hyperparameters.validation_fraction)?;
-    let (_, train) = WindowScaler::fit_transform(&train);
-    let (_, validation) = WindowScaler::fit_transform(&validation);
+    let (_, train) = WindowScaler::fit_transform(&train)?;
+    let (_, validation) = WindowScaler::fit_transform(&validation)?;
 
     let mut model = Seq2Seq::stacked(data.features(), &hyperparameters)?;
     let history = fit(&mut model, &train, &validation, &hyperparameters)?;

@@ -13,7 +13,7 @@ const HELD_OUT: u64 = 777;
 
 fn scaled(series: usize, seed: u64) -> Result<Dataset> {
     let data = two_sines(TwoSines { series, seed, ..Default::default() })?;
-    Ok(WindowScaler::fit_transform(&data).1)
+    Ok(WindowScaler::fit_transform(&data)?.1)
 }
 
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {

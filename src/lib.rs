@@ -26,8 +26,8 @@
 //! let hyperparameters = Hyperparameters { epochs: 2, ..Default::default() };
 //! let data = sine_cosine(SineCosine { series: 100, ..Default::default() })?;
 //! let (train, validation) = data.split(hyperparameters.validation_fraction)?;
-//! let (_, train) = WindowScaler::fit_transform(&train);
-//! let (_, validation) = WindowScaler::fit_transform(&validation);
+//! let (_, train) = WindowScaler::fit_transform(&train)?;
+//! let (_, validation) = WindowScaler::fit_transform(&validation)?;
 //!
 //! let mut model = Seq2Seq::stacked(data.features(), &hyperparameters)?;
 //! let history = fit(&mut model, &train, &validation, &hyperparameters)?;
@@ -48,6 +48,7 @@ pub mod layers;
 pub mod model;
 mod notebook;
 pub mod plot;
+mod random;
 pub mod train;
 
 pub use device::Device;
@@ -85,7 +86,7 @@ pub mod prelude {
         mse_by_step, mse_of_feature, repeat_last, seasonal_naive,
     };
     pub use crate::layers::{
-        Attention, Cell, Dense, Gru, Initializer, Lstm, LstmState, Recurrent, SimpleRnn,
+        Attention, Cell, Dense, Dropout, Gru, Initializer, Lstm, LstmState, Recurrent, SimpleRnn,
         reverse_time,
     };
     pub use crate::model::{

@@ -115,6 +115,62 @@ fn dropout_is_at_work_only_while_training() {
     assert_ne!(trained, predicted);
 }
 
+/// A network that learns a little, on a device of its own.
+fn fitted() -> (Autoregressive, History, Dataset) {
+    let settings = TwoSines { series: 60, past_steps: 6, future_steps: 4, seed: 1 };
+    let (train, validation) = two_sines(settings).unwrap().split(0.3).unwrap();
+    let settings = AutoregressiveSettings {
+        encoder_sizes: vec![5],
+        decoder_sizes: vec![5],
+        dropout: 0.5,
+        ..Default::default()
+    };
+    let mut model = Autoregressive::new(settings).unwrap();
+    let hyperparameters = Hyperparameters { epochs: 3, batch_size: 16, ..Default::default() };
+    let forward = |model: &Autoregressive, past| model.forward(past, 4, Feeding::Own);
+    let history = fit_on_tape(&mut model, &train, &validation, &hyperparameters, forward).unwrap();
+    (model, history, validation)
+}
+
+#[test]
+fn errors_are_measured_and_series_predicted_without_dropout() {
+    let (model, history, data) = fitted();
+    let predict =
+        || predict_with(&model, &data, |model, past| model.forward(past, 4, Feeding::Own));
+    let prediction = predict().unwrap();
+    assert_eq!(prediction, predict().unwrap());
+    let plain = model.forward(data.past_tensor(&Cpu::default()), 4, Feeding::Own).unwrap();
+    assert_eq!(prediction, plain.as_vec());
+    assert_eq!(history.last().validation_mse, mse(&prediction, &data).unwrap());
+}
+
+#[test]
+fn equal_seeds_drop_the_same_whatever_the_device_has_drawn() {
+    let errors = || {
+        let (_, history, _) = fitted();
+        history.epochs().iter().map(|epoch| (epoch.loss, epoch.train_mse)).collect::<Vec<_>>()
+    };
+    let first = errors();
+    // dfdx numbers the draws of a device, and a clone shares them.
+    let _: Sequence = Cpu::default().sample_normal_like(&(3, 3, 3));
+    assert_eq!(first, errors());
+}
+
+#[test]
+fn dropout_keeps_the_mean_and_draws_anew() {
+    let dropout = Dropout::new(0.25, 7).unwrap();
+    let ones: Sequence = Cpu::default().ones_like(&(10, 100, 10));
+    let drop = || dropout.forward(ones.leaky_trace()).as_vec();
+    let (first, second) = (drop(), drop());
+    assert_ne!(first, second);
+    let dropped = first.iter().filter(|&&v| v == 0.0).count();
+    assert!((2300..2700).contains(&dropped), "{dropped} of 10000");
+    let kept = 1.0 / 0.75;
+    assert!(first.iter().all(|&v| v == 0.0 || (v - kept).abs() < 1e-6));
+    let again = Dropout::new(0.25, 7).unwrap().forward(ones.leaky_trace()).as_vec();
+    assert_eq!(first, again);
+}
+
 #[test]
 fn equal_sizes_need_no_bridge() {
     let names = |settings: AutoregressiveSettings| -> Vec<String> {

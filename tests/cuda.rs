@@ -21,7 +21,7 @@ use std::process::Command;
 fn waves(series: usize) -> (Dataset, Dataset) {
     let data = sine_cosine(SineCosine { series, ..Default::default() }).unwrap();
     let (train, validation) = data.split(0.15).unwrap();
-    let scale = |data: &Dataset| WindowScaler::fit_transform(data).1;
+    let scale = |data: &Dataset| WindowScaler::fit_transform(data).unwrap().1;
     (scale(&train), scale(&validation))
 }
 

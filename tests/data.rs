@@ -106,7 +106,7 @@ proptest! {
     #[test]
     fn scaling_is_undone_and_sees_only_the_past(settings in settings()) {
         let data = sine_cosine(settings).unwrap();
-        let (scaler, scaled) = WindowScaler::fit_transform(&data);
+        let (scaler, scaled) = WindowScaler::fit_transform(&data).unwrap();
         for (values, scaled, steps) in [
             (data.past(), scaled.past(), data.past_steps()),
             (data.future(), scaled.future(), data.future_steps()),
@@ -120,7 +120,7 @@ proptest! {
         let other = vec![0.5; data.future().len()];
         let (p, f) = (data.past_steps(), data.future_steps());
         let other = Dataset::new(data.past().to_vec(), other, p, f, 2).unwrap();
-        let (other_scaler, other_scaled) = WindowScaler::fit_transform(&other);
+        let (other_scaler, other_scaled) = WindowScaler::fit_transform(&other).unwrap();
         prop_assert_eq!(&other_scaler, &scaler);
         prop_assert_eq!(other_scaled.past(), scaled.past());
     }
@@ -129,7 +129,7 @@ proptest! {
 #[test]
 fn the_scaled_past_has_mean_0_and_deviation_one_over_2_5() {
     let data = sine_cosine(SineCosine::default()).unwrap();
-    let (_, scaled) = WindowScaler::fit_transform(&data);
+    let (_, scaled) = WindowScaler::fit_transform(&data).unwrap();
     for i in 0..scaled.len() {
         let past = scaled.window(i).unwrap().past;
         for feature in 0..2 {
@@ -244,6 +244,43 @@ fn the_noise_of_exercise_3_is_on_the_past_alone_and_of_one_size() {
 }
 
 #[test]
+fn more_series_leave_the_noise_of_the_others_as_it_is() {
+    let of = |series| NoisyTwoSines { series, past_steps: 6, future_steps: 5, seed: 9 };
+    let (few, many) = (noisy_two_sines(of(3)).unwrap(), noisy_two_sines(of(50)).unwrap());
+    assert_eq!(few, many.select(0..3).unwrap());
+    let clean = TwoSines { series: 3, past_steps: 6, future_steps: 5, seed: 9 };
+    assert_eq!(few.future(), two_sines(clean).unwrap().future());
+}
+
+#[test]
+fn a_scaler_lets_no_infinite_value_into_a_data_set() {
+    let one =
+        |past: [f32; 2], future: f32| Dataset::new(past.to_vec(), vec![future], 2, 1, 1).unwrap();
+    let refused = |data: &Dataset| -> String {
+        let of_windows = WindowScaler::fit_transform(data).unwrap_err().to_string();
+        let small = SetScaler::fit(&one([1.0, 1.0], 1.0));
+        let of_set = SetScaler::fit(data).transform(data).or_else(|_| small.transform(data));
+        assert!(of_set.unwrap_err().to_string().contains("larger unit"));
+        of_windows
+    };
+    // A future that has no place in f32 once it is divided by the deviation of the past.
+    let message = refused(&one([0.0, 1e-6], 3e38));
+    assert!(message.contains("future of series 0 has the value inf at step 0"), "{message}");
+    // A deviation that has none itself.
+    let message = refused(&one([-3e38, 3e38], 0.0));
+    assert!(message.contains("deviation of the values"), "{message}");
+}
+
+#[test]
+fn a_log_ratio_is_finite_at_any_two_prices() {
+    let data = Dataset::new(vec![3e38, 1e-38], vec![2e38], 2, 1, 1).unwrap();
+    let (scaler, scaled) = LastValueScaler::fit_transform(&data).unwrap();
+    let expected = (2e38_f64 / f64::from(1e-38_f32)).ln() as f32;
+    assert!((scaled.future()[0] - expected).abs() < 1e-4, "{scaled:?}");
+    assert!((scaler.unscale(&[0.0], 1).unwrap()[0] - 1e-38).abs() < 1e-44);
+}
+
+#[test]
 fn a_set_is_scaled_by_the_part_that_was_fitted() {
     let data = noisy_two_sines(NoisyTwoSines { series: 500, ..Default::default() }).unwrap();
     let (train, validation) = data.split(0.3).unwrap();
@@ -335,8 +372,8 @@ fn targets_are_the_first_features_of_the_future() {
 fn targets_are_scaled_like_their_features() {
     let all = three_features();
     let data = all.with_targets(2).unwrap();
-    let (_, expected) = WindowScaler::fit_transform(&all);
-    let (scaler, scaled) = WindowScaler::fit_transform(&data);
+    let (_, expected) = WindowScaler::fit_transform(&all).unwrap();
+    let (scaler, scaled) = WindowScaler::fit_transform(&data).unwrap();
     assert_eq!(scaled.past(), expected.past());
     assert_eq!(scaled.future(), first_features(expected.future(), 2));
     let of_set = SetScaler::fit(&data);
@@ -382,7 +419,7 @@ fn prices_are_measured_from_their_last_known_value() {
 #[test]
 fn a_prediction_is_scaled_as_its_windows_are() {
     let data = sine_cosine(SineCosine { series: 20, ..Default::default() }).unwrap();
-    let (scaler, scaled) = WindowScaler::fit_transform(&data);
+    let (scaler, scaled) = WindowScaler::fit_transform(&data).unwrap();
     assert_eq!(scaler.scale(data.future(), data.future_steps()).unwrap(), scaled.future());
     assert!(scaler.scale(&[0.0], 1).is_err());
 }

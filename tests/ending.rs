@@ -8,7 +8,7 @@ use std::time::Duration;
 fn few() -> (Dataset, Dataset) {
     let settings = NoisyTwoSines { series: 60, ..Default::default() };
     let data = noisy_two_sines(settings).unwrap();
-    WindowScaler::fit_transform(&data).1.split(0.5).unwrap()
+    WindowScaler::fit_transform(&data).unwrap().1.split(0.5).unwrap()
 }
 
 fn eager() -> Hyperparameters {

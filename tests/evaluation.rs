@@ -206,7 +206,7 @@ fn impossible_settings_of_baselines_are_refused() {
 #[test]
 fn a_larger_penalty_gives_smaller_forecasts() {
     let (_, data) = golden();
-    let (_, centred) = WindowScaler::fit_transform(&data);
+    let (_, centred) = WindowScaler::fit_transform(&data).unwrap();
     let spread = |penalty: f64| {
         let line = LeastSquares::fit_ridge(&centred, penalty).unwrap();
         let y = line.predict(&centred).unwrap();

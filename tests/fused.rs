@@ -8,7 +8,7 @@ use seq2seq::train::loss;
 fn scaled() -> (Dataset, Dataset) {
     let data = sine_cosine(SineCosine::default()).unwrap();
     let (train, validation) = data.split(0.15).unwrap();
-    let scale = |data: &Dataset| WindowScaler::fit_transform(data).1;
+    let scale = |data: &Dataset| WindowScaler::fit_transform(data).unwrap().1;
     (scale(&train), scale(&validation))
 }
 

@@ -58,7 +58,7 @@ fn interrupt_after(time: Duration) {
 
 fn few() -> (Dataset, Dataset) {
     let data = sine_cosine(SineCosine { series: 120, ..Default::default() }).unwrap();
-    WindowScaler::fit_transform(&data).1.split(0.25).unwrap()
+    WindowScaler::fit_transform(&data).unwrap().1.split(0.25).unwrap()
 }
 
 fn settings() -> Hyperparameters {

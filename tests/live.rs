@@ -45,7 +45,7 @@ fn marks(text: &str) -> (Vec<Value>, String) {
 
 fn data(series: usize) -> (Dataset, Dataset) {
     let data = sine_cosine(SineCosine { series, ..Default::default() }).unwrap();
-    WindowScaler::fit_transform(&data).1.split(0.25).unwrap()
+    WindowScaler::fit_transform(&data).unwrap().1.split(0.25).unwrap()
 }
 
 fn train(hyperparameters: &Hyperparameters) -> Result<History> {

@@ -9,7 +9,7 @@ use std::thread;
 fn data(seed: u64) -> (Dataset, Dataset) {
     let settings = NoisyTwoSines { series: 80, seed, ..Default::default() };
     let data = noisy_two_sines(settings).unwrap();
-    WindowScaler::fit_transform(&data).1.split(0.5).unwrap()
+    WindowScaler::fit_transform(&data).unwrap().1.split(0.5).unwrap()
 }
 
 fn weights(model: &Seq2Seq) -> Vec<u32> {

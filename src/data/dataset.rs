@@ -1,11 +1,10 @@
 use dfdx::shapes::Dtype;
 use dfdx::tensor::{Tensor, TensorFromVec};
-use rand::SeedableRng;
 use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
 use std::fmt;
 
 use crate::error::{Error, Result, check_size};
+use crate::random::{Stream, stream};
 
 /// Pairs of a known past `(n, P, D)` and the future `(n, F, D)` that follows it.
 ///
@@ -81,21 +80,27 @@ impl Dataset {
             series * future_steps * features,
             future.len(),
         )?;
-        for (part, values, steps) in
-            [("past", &past, past_steps), ("future", &future, future_steps)]
-        {
+        Self { past, future, past_steps, future_steps, features, targets: features }.finite()
+    }
+
+    /// The same windows, if all values are finite.
+    fn finite(self) -> Result<Self> {
+        for (part, values, steps, width) in [
+            ("past", &self.past, self.past_steps, self.features),
+            ("future", &self.future, self.future_steps, self.targets),
+        ] {
             if let Some(i) = values.iter().position(|v| !v.is_finite()) {
                 return Err(Error::Data(format!(
                     "the {part} of series {} has the value {} at step {}, feature {}; all values \
                      must be finite",
-                    i / (steps * features),
+                    i / (steps * width),
                     values[i],
-                    i / features % steps,
-                    i % features
+                    i / width % steps,
+                    i % width
                 )));
             }
         }
-        Ok(Self { past, future, past_steps, future_steps, features, targets: features })
+        Ok(self)
     }
 
     /// The same windows, of whose future only the first `targets` features have to be predicted:
@@ -281,10 +286,9 @@ impl Dataset {
 
     /// The indices of all series in the order of one epoch.
     pub(crate) fn shuffled(&self, seed: u64, epoch: usize) -> Vec<usize> {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        rng.set_stream(epoch as u64); // each epoch an order of its own, the same in every run
+        // Each epoch has an order of its own, the same in every run.
         let mut order: Vec<usize> = (0..self.len()).collect();
-        order.shuffle(&mut rng);
+        order.shuffle(&mut stream(seed, Stream::Order { epoch }));
         order
     }
 
@@ -311,9 +315,12 @@ impl Dataset {
     }
 
     /// The same windows with other values.
-    pub(super) fn with_values(&self, past: Vec<f32>, future: Vec<f32>) -> Dataset {
+    ///
+    /// # Errors
+    /// [`Error::Data`] when a value is not finite.
+    pub(super) fn with_values(&self, past: Vec<f32>, future: Vec<f32>) -> Result<Dataset> {
         debug_assert!(past.len() == self.past.len() && future.len() == self.future.len());
-        Dataset { past, future, ..*self }
+        Dataset { past, future, ..*self }.finite()
     }
 
     /// Values in the past and in the future of one series.

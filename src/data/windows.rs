@@ -18,7 +18,7 @@ const DEVIATIONS: f32 = 2.5;
 /// use seq2seq::prelude::*;
 ///
 /// let data = sine_cosine(SineCosine::default())?;
-/// let (scaler, scaled) = WindowScaler::fit_transform(&data);
+/// let (scaler, scaled) = WindowScaler::fit_transform(&data)?;
 /// let back = scaler.unscale(scaled.future(), data.future_steps())?;
 /// assert!((back[0] - data.future()[0]).abs() < 1e-5);
 /// # Ok::<(), Error>(())
@@ -35,12 +35,17 @@ pub struct WindowScaler {
 
 impl WindowScaler {
     /// Measures each window of `data`, and scales past and future by it.
-    pub fn fit_transform(data: &Dataset) -> (Self, Dataset) {
+    ///
+    /// # Errors
+    /// [`Error::Data`] when a scaled value is no longer finite: the numbers are close to the largest of
+    /// f32, 3.4e38.
+    pub fn fit_transform(data: &Dataset) -> Result<(Self, Dataset)> {
         let scaler = Self::fit(data);
+        check_scale(&scaler.scale)?;
         let past = scaler.scaled(data.past(), data.past_steps(), data.features());
         let future = scaler.scaled(data.future(), data.future_steps(), data.targets());
-        let scaled = data.with_values(past, future);
-        (scaler, scaled)
+        let scaled = data.with_values(past, future).map_err(too_large)?;
+        Ok((scaler, scaled))
     }
 
     /// Scales values `(n, steps, D)` of the same windows in the same way: such as a prediction that was
@@ -146,14 +151,16 @@ impl SetScaler {
     /// Scales past and future.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) when `data` has another number of features.
+    /// [`Error::Shape`](crate::Error::Shape) when `data` has another number of features, and
+    /// [`Error::Data`] when a scaled value is no longer finite.
     pub fn transform(&self, data: &Dataset) -> Result<Dataset> {
         check_size("the number of features", self.shift.len(), data.features())?;
+        check_scale(&self.scale)?;
         let scaled = |values: &[f32], width: usize| {
             self.map(values, width, |x, shift, scale| (x - shift) / scale)
         };
         let past = scaled(data.past(), data.features());
-        Ok(data.with_values(past, scaled(data.future(), data.targets())))
+        data.with_values(past, scaled(data.future(), data.targets())).map_err(too_large)
     }
 
     /// The inverse, for values `(n, steps, D)` such as a prediction.
@@ -214,12 +221,13 @@ impl LastValueScaler {
         let scaler = Self { last, targets };
 
         let mut scaled = data.past().to_vec();
-        let prices = scaler.map(&past, data.past_steps(), |x, last| libm::logf(x / last));
+        let prices = scaler.map(&past, data.past_steps(), log_ratio);
         for (step, prices) in scaled.chunks_mut(d).zip(prices.chunks(targets)) {
             step[..targets].copy_from_slice(prices);
         }
-        let future = scaler.map(data.future(), data.future_steps(), |x, last| libm::logf(x / last));
-        Ok((scaler, data.with_values(scaled, future)))
+        let future = scaler.map(data.future(), data.future_steps(), log_ratio);
+        let scaled = data.with_values(scaled, future)?;
+        Ok((scaler, scaled))
     }
 
     /// The inverse, for values `(n, steps, D)` of the same windows, such as a prediction.
@@ -236,6 +244,34 @@ impl LastValueScaler {
         let k = self.targets;
         let last = |i: usize| self.last[i / (steps * k) * k + i % k];
         values.iter().enumerate().map(|(i, &value)| f(value, last(i))).collect()
+    }
+}
+
+/// ln(x / last), also where the quotient has no place in f32.
+fn log_ratio(x: f32, last: f32) -> f32 {
+    let ratio = x / last;
+    if ratio.is_normal() {
+        return libm::logf(ratio);
+    }
+    libm::log(f64::from(x) / f64::from(last)) as f32
+}
+
+/// Refuses a scale that has no place in f32: everything would be scaled to 0.
+fn check_scale(scale: &[f32]) -> Result<()> {
+    if scale.iter().all(|scale| scale.is_finite()) {
+        return Ok(());
+    }
+    let reason = "the deviation of the values is above 1.3e38: give the data in a larger unit";
+    Err(Error::Data(reason.to_owned()))
+}
+
+/// What to do about values that a scaler has made infinite.
+fn too_large(error: Error) -> Error {
+    match error {
+        Error::Data(reason) => {
+            Error::Data(format!("scaled, {reason}: give the data in a larger unit"))
+        }
+        other => other,
     }
 }
 

@@ -1,8 +1,10 @@
 use dfdx::shapes::Dtype;
 use dfdx::tensor::{Tensor, TensorFromVec};
-use rand::{Rng, SeedableRng};
+use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
+
+use crate::random::{Stream, stream};
 
 /// Draws the weights that training starts from, from a seed.
 ///
@@ -21,7 +23,7 @@ pub struct Initializer {
 impl Initializer {
     /// The same seed gives the same weights on every machine.
     pub fn new(seed: u64) -> Self {
-        Self { rng: ChaCha8Rng::seed_from_u64(seed) }
+        Self { rng: stream(seed, Stream::Weights) }
     }
 
     /// `(rows, columns)`, uniform in ±√(6 / (rows + columns)).

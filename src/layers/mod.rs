@@ -3,6 +3,7 @@
 
 mod attention;
 mod dense;
+mod dropout;
 mod gru;
 mod initializer;
 mod lstm;
@@ -15,6 +16,8 @@ mod stack;
 pub use crate::kernels::cpu::recurrent::CellKind as Cell;
 pub use attention::Attention;
 pub use dense::Dense;
+pub use dropout::Dropout;
+pub(crate) use dropout::Evaluation;
 pub use gru::{Gru, GruWeights};
 pub use initializer::Initializer;
 pub use lstm::{Lstm, LstmState, LstmWeights};

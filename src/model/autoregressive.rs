@@ -1,7 +1,7 @@
 use dfdx::shapes::{Axes3, Axis, Dtype, HasShape};
 use dfdx::tensor::{Cpu, PutTape, SplitTape, Storage, Tape};
 use dfdx::tensor_ops::{Device, PermuteTo, ReshapeTo, TryConcatAlong, TryStack};
-use rand::{Rng, SeedableRng};
+use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use std::fmt;
 use std::iter::repeat_n;
@@ -11,8 +11,9 @@ use crate::interrupt;
 use crate::kernels::RecurrentDevice;
 use crate::kernels::reference::at;
 use crate::layers::{
-    Attention, Dense, Gru, Initializer, Parameter, ParameterMut, Parameters, prefixed,
+    Attention, Dense, Dropout, Gru, Initializer, Parameter, ParameterMut, Parameters, prefixed,
 };
+use crate::random::{Stream, stream};
 use crate::{Sequence, State};
 
 /// Settings of an [`Autoregressive`] model.
@@ -25,7 +26,7 @@ use crate::{Sequence, State};
 /// | `context` | false | | the encoder's last output, beside the input, at every step |
 /// | `attention` | false | | the decoder looks back at all outputs of the encoder |
 /// | `dropout` | 0 | 0 to below 1 | part of the decoder's outputs that training drops |
-/// | `seed` | 42 | any | draws the first weights |
+/// | `seed` | 42 | any | draws the first weights, and what is dropped |
 #[derive(Clone, Debug, PartialEq)]
 pub struct AutoregressiveSettings {
     /// Features of the series, D.
@@ -40,10 +41,9 @@ pub struct AutoregressiveSettings {
     pub context: bool,
     /// Whether the decoder attends to the outputs of the encoder ([`Attention`]).
     pub attention: bool,
-    /// Part of the decoder's outputs that is set to 0 while training (Srivastava et al., 2014); the
-    /// others grow by 1 / (1 − dropout).
+    /// Part of the decoder's outputs that is set to 0 while training ([`Dropout`]).
     pub dropout: f64,
-    /// Draws the first weights.
+    /// Draws the first weights, and what is dropped.
     pub seed: u64,
 }
 
@@ -94,7 +94,7 @@ pub struct Autoregressive<E: Dtype = f32, D: Storage<E> = Cpu> {
     attention: Option<Attention<E, D>>,
     dense: Dense<E, D>,
     context: bool,
-    dropout: f64,
+    dropout: Dropout,
 }
 
 /// What a decoder is fed from the second step on.
@@ -150,10 +150,7 @@ impl<E: Dtype + From<f32>, D: Device<E>> Autoregressive<E, D> {
             let allowed = format!("as many layers as the encoder has, {}", encoder_sizes.len());
             return Err(Error::setting("decoder_sizes", value, allowed));
         }
-        let dropout = settings.dropout;
-        if !(0.0..1.0).contains(&dropout) {
-            return Err(Error::setting("dropout", dropout, "at least 0 and below 1"));
-        }
+        let dropout = Dropout::new(settings.dropout, settings.seed)?;
         let mut init = Initializer::new(settings.seed);
         let encoder = Gru::of_dtype(features, &encoder_sizes, &mut init, device)?;
         let context_size = if settings.context { encoder.outputs() } else { 0 };
@@ -185,7 +182,7 @@ impl<E: Dtype, D: Storage<E>> Autoregressive<E, D> {
             attention: self.attention.as_ref().map(|attention| attention.to_device(device)),
             dense: self.dense.to_device(device),
             context: self.context,
-            dropout: self.dropout,
+            dropout: self.dropout.clone(),
         }
     }
 }
@@ -193,7 +190,7 @@ impl<E: Dtype, D: Storage<E>> Autoregressive<E, D> {
 impl<E: Dtype, D: RecurrentDevice<E>> Autoregressive<E, D> {
     /// Predicts `future_steps` steps, `(B, F, D)`, from the past, `(B, P, D)`. F is free.
     ///
-    /// Dropout is at work where the past is traced, that is while training.
+    /// [`Dropout`] is active where the past is traced and nothing is measured, that is while training.
     ///
     /// # Errors
     /// [`Error::Shape`] when the past, or the future of `feeding`, does not fit; [`Error::Setting`]
@@ -243,9 +240,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> Autoregressive<E, D> {
             if let Some(attention) = &self.attention {
                 (output, _) = attention.forward(output, &memory)?;
             }
-            if T::OWNS_TAPE && self.dropout > 0.0 {
-                output = output.dropout(self.dropout);
-            }
+            let output = self.dropout.forward(output);
             let predicted = self.dense.forward(output)?.reshape_like(&(batch, features));
             (value, tape) = predicted.split_tape();
             values.push(value.retaped::<T>());
@@ -278,7 +273,7 @@ impl<'a, E: Dtype, D: Device<E>> Teacher<'a, E, D> {
             check_size("the time axis of the future", shape.1, steps)?;
             check_size("the features axis of the future", shape.2, features)?;
         }
-        Ok(Self { future, truth, rng: ChaCha8Rng::seed_from_u64(seed) })
+        Ok(Self { future, truth, rng: stream(seed, Stream::Feeding) })
     }
 
     /// The input of step `t`, `own` being the output of the step before: `(B, D)`.
@@ -353,6 +348,6 @@ impl<E: Dtype, D: Storage<E>> fmt::Display for Autoregressive<E, D> {
         if let Some(attention) = &self.attention {
             writeln!(f, "  attention  {attention}")?;
         }
-        write!(f, "  dense      {}, dropout {}", self.dense, self.dropout)
+        write!(f, "  dense      {}, dropout {}", self.dense, self.dropout.rate())
     }
 }

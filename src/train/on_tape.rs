@@ -11,7 +11,7 @@ use crate::Sequence;
 use crate::data::Dataset;
 use crate::error::{Error, Result, check_size};
 use crate::interrupt;
-use crate::layers::{Parameters, flat_weights, set_flat_weights};
+use crate::layers::{Evaluation, Parameters, flat_weights, set_flat_weights};
 use crate::model::chunk;
 
 /// A batch of series with a tape that records what is done to it.
@@ -318,6 +318,7 @@ fn predict<D: Device<f32>>(
     weights: usize,
     work: &interrupt::Watch,
 ) -> Result<Vec<f32>> {
+    let _evaluation = Evaluation::begin();
     let (_, size) = data.sizes();
     let mut all = Vec::with_capacity(data.future().len());
     let chunk = CHUNK.min(chunk(weights, data.past_steps() + data.future_steps()));

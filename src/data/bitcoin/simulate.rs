@@ -1,12 +1,12 @@
 use chrono::NaiveDate;
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use rand::Rng;
 use rand_distr::StandardNormal;
 
 use super::check::Gaps;
 use super::prices::{Origin, Prices};
 use super::{Day, cents};
 use crate::error::{Error, Result};
+use crate::random::{Stream, stream};
 
 const FIRST_DAY: NaiveDate = NaiveDate::from_ymd_opt(2014, 9, 17).unwrap();
 const FIRST_PRICE: f64 = 450.0;
@@ -64,7 +64,7 @@ pub fn simulated_bitcoin(settings: SimulatedBitcoin) -> Result<Prices> {
     if !(1..=10_000).contains(&days) {
         return Err(Error::setting("days", days, "from 1 to 10000"));
     }
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut rng = stream(seed, Stream::Signal);
     let mut normal = || -> f64 { rng.sample(StandardNormal) };
     let (mut log_price, mut log_rate) = (libm::log(FIRST_PRICE), libm::log(RATE));
     let mut log_variance = LOG_VARIANCE;

@@ -13,11 +13,12 @@ pub use random_sines::{RandomSines, random_sines};
 pub use sine_cosine::{SineCosine, sine_cosine};
 pub use two_sines::{NoisyTwoSines, TwoSines, denoising_two_sines, noisy_two_sines, two_sines};
 
-use rand::{Rng, SeedableRng};
+use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::Dataset;
 use crate::error::{Error, Result};
+use crate::random::{Stream, stream};
 
 /// The sizes that all signals have.
 #[derive(Clone, Copy)]
@@ -62,7 +63,7 @@ impl Sizes {
 }
 
 fn seeded(seed: u64) -> ChaCha8Rng {
-    ChaCha8Rng::seed_from_u64(seed)
+    stream(seed, Stream::Signal)
 }
 
 /// U(low, high).

@@ -1,11 +1,11 @@
 use rand::Rng;
-use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 use std::f64::consts::{PI, TAU};
 
 use super::{Sizes, Turning, seeded, uniform};
 use crate::data::Dataset;
 use crate::error::Result;
+use crate::random::{Stream, stream};
 
 /// Settings of [`two_sines`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,15 +45,11 @@ impl Default for TwoSines {
 /// # Errors
 /// [`Error::Setting`](crate::Error::Setting) when the number of series or of steps is 0.
 pub fn two_sines(settings: TwoSines) -> Result<Dataset> {
-    generate(settings, &mut seeded(settings.seed))
-}
-
-fn generate(settings: TwoSines, rng: &mut ChaCha8Rng) -> Result<Dataset> {
-    let TwoSines { series, past_steps, future_steps, .. } = settings;
+    let TwoSines { series, past_steps, future_steps, seed } = settings;
     let sizes = Sizes { series, past_steps, future_steps, features: 1 };
     let span = past_steps as f64 / 15.0 * 3.0 * PI;
     let step = span / (sizes.steps().max(2) - 1) as f64;
-    sizes.generate(rng, |rng, values| {
+    sizes.generate(&mut seeded(seed), |rng, values| {
         let mut sine = Turning::new(uniform(rng, 0.0, TAU), step * uniform(rng, -4.5, 5.5));
         let mut cosine = Turning::new(uniform(rng, 0.0, TAU), step * uniform(rng, -4.5, 5.5));
         let (a_1, a_2) = (uniform(rng, 0.1, 1.1), uniform(rng, 0.0, 1.2));
@@ -88,7 +84,8 @@ impl Default for NoisyTwoSines {
 /// scaled.
 ///
 /// To every value of the past σ · N(0, 1) is added, where σ = 0.15 u + 0.1 with u ~ U(0, 1) is drawn
-/// once for all series. The source then scales the whole set by its past; fit a
+/// once for all series. Both come from a random stream of their own: more series leave the noise of the
+/// others as it is. The source then scales the whole set by its past; fit a
 /// [`SetScaler`](crate::data::SetScaler) on the training part for that.
 /// Source: G. Chevalier, *seq2seq-signal-prediction*, exercise 3.
 ///
@@ -104,7 +101,7 @@ impl Default for NoisyTwoSines {
 /// [`Error::Setting`](crate::Error::Setting) when the number of series or of steps is 0.
 pub fn noisy_two_sines(settings: NoisyTwoSines) -> Result<Dataset> {
     let (noisy_past, clean) = add_noise(settings)?;
-    Ok(clean.with_values(noisy_past, clean.future().to_vec()))
+    clean.with_values(noisy_past, clean.future().to_vec())
 }
 
 /// The task of a denoising auto-encoder, on the signal of [`noisy_two_sines`]: the past is noisy, and
@@ -132,8 +129,8 @@ pub fn denoising_two_sines(settings: NoisyTwoSines) -> Result<Dataset> {
 /// The noisy pasts, `(n, P, 1)`, and the series before the noise.
 fn add_noise(settings: NoisyTwoSines) -> Result<(Vec<f32>, Dataset)> {
     let NoisyTwoSines { series, past_steps, future_steps, seed } = settings;
-    let mut rng = seeded(seed);
-    let clean = generate(TwoSines { series, past_steps, future_steps, seed }, &mut rng)?;
+    let clean = two_sines(TwoSines { series, past_steps, future_steps, seed })?;
+    let mut rng = stream(seed, Stream::Noise);
     let sigma = uniform(&mut rng, 0.1, 0.25);
     let mut noisy = |&value: &f32| {
         let noise: f64 = rng.sample(StandardNormal);
