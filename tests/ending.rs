@@ -1,6 +1,7 @@
 //! A training that ends before its last epoch: by patience, by the clock, by hand.
 
 use seq2seq::prelude::*;
+use seq2seq::train::Epoch;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -178,4 +179,65 @@ fn the_background_refuses_what_fit_refuses() {
     let expected = fit(&mut model, &train, &validation, &diverging).unwrap_err().to_string();
     assert_eq!(message, expected);
     assert!(message.contains("diverged"), "{message}");
+}
+
+/// Two features: the first is best in the first epoch, both together in the second.
+#[test]
+fn every_best_epoch_is_the_one_with_the_lowest_error_over_all_features() {
+    let epoch = |of_first, of_all| Epoch {
+        loss: of_all,
+        train_mse: of_first,
+        validation_mse: of_first,
+        train_mse_all: of_all,
+        validation_mse_all: of_all,
+        seconds: 1.0,
+    };
+    let history = [epoch(0.1, 0.5), epoch(0.2, 0.3), epoch(0.15, f64::NAN), epoch(0.3, 0.3)];
+    let history = History::new(history.to_vec()).unwrap();
+    assert_eq!(history.best(), epoch(0.2, 0.3));
+    let text = history.to_string();
+    assert!(text.contains("best validation MSE  0.200000 (epoch 2)"), "{text}");
+    let alt = plot::losses(&history).unwrap().alt().to_owned();
+    assert!(alt.contains("best validation MSE 0.2 at epoch 2"), "{alt}");
+}
+
+/// The clock is over at once, so that the first step is the last one, and its rate is 0.
+#[test]
+fn a_cosine_falls_to_zero_by_the_end_of_max_seconds() {
+    let (train, validation) = few();
+    let of = |max_seconds| Hyperparameters {
+        schedule: Schedule::Cosine { warmup_fraction: 0.0 },
+        max_seconds: Some(max_seconds),
+        ..eager()
+    };
+    let trained = |hyperparameters: &Hyperparameters| {
+        let mut model = Seq2Seq::stacked(1, hyperparameters).unwrap();
+        let before = model.predict(&validation).unwrap();
+        let history = fit_with(&mut model, &train, &validation, hyperparameters, |_, _| {});
+        assert_eq!(history.unwrap().end(), End::Seconds);
+        (before, model.predict(&validation).unwrap())
+    };
+    let (before, after) = trained(&of(1e-9));
+    assert_eq!(before, after);
+    let constant = Hyperparameters { schedule: Schedule::Constant, ..of(1e-9) };
+    let (before, after) = trained(&constant);
+    assert_ne!(before, after);
+}
+
+/// A limit that is never reached leaves the schedule to the steps.
+#[test]
+fn a_far_limit_changes_no_learning_rate() {
+    let (train, validation) = few();
+    let of = |max_seconds| Hyperparameters {
+        schedule: Schedule::Cosine { warmup_fraction: 0.1 },
+        max_seconds,
+        epochs: 5,
+        ..eager()
+    };
+    let trained = |hyperparameters: &Hyperparameters| {
+        let mut model = Seq2Seq::stacked(1, hyperparameters).unwrap();
+        fit_with(&mut model, &train, &validation, hyperparameters, |_, _| {}).unwrap();
+        model.predict(&validation).unwrap()
+    };
+    assert_eq!(trained(&of(None)), trained(&of(Some(1e9))));
 }

@@ -169,6 +169,19 @@ fn a_diverging_training_leaves_the_weights_of_the_epoch_before() {
 }
 
 #[test]
+fn a_validation_error_that_is_no_number_is_told() {
+    let (train, _) = waves(100, 20, 3);
+    let huge = |values: &[f32]| vec![3e38; values.len()];
+    let validation = Dataset::new(huge(train.past()), huge(train.future()), 20, 3, 1).unwrap();
+    let mut model = dense(20, 3);
+    model.weight = Cpu::default().ones_like(&(3, 20)); // of the past, the sum: above all of f32
+    let refused = fit_on_tape(&mut model, &train, &validation, &hyperparameters(), linear);
+    let message = refused.unwrap_err().to_string();
+    assert!(message.contains("the validation MSE is inf after epoch 1"), "{message}");
+    assert_eq!(model.weight.as_vec(), vec![1.0; 60]);
+}
+
+#[test]
 fn the_two_halves_are_the_whole() {
     let model = Seq2Seq::stacked(1, &Hyperparameters::default()).unwrap();
     let (data, _) = waves(5, 20, 6);

@@ -47,8 +47,8 @@ fn the_history_is_what_the_model_does() {
     let error = |data: &Dataset| mse_of_feature(&model.predict(data).unwrap(), data, 0).unwrap();
     assert_eq!(history.last().train_mse, error(&train));
     assert_eq!(history.last().validation_mse, error(&validation));
-    let best = history.epochs().iter().map(|e| e.validation_mse).fold(f64::MAX, f64::min);
-    assert_eq!(history.best().1, best);
+    let best = history.epochs().iter().map(|e| e.validation_mse_all).fold(f64::MAX, f64::min);
+    assert_eq!(history.best().validation_mse_all, best);
 }
 
 #[test]
@@ -125,6 +125,9 @@ fn a_schedule_rises_in_a_line_and_falls_along_half_a_cosine() {
     }
     assert!((0.0..0.01).contains(&with(49)));
     assert_eq!(rates(0.0)(0), 0.8);
+    // It does not rise again after the last step.
+    assert!([50, 51, 99, 1000].iter().all(|&step| with(step) == 0.0));
+    assert_eq!(Schedule::Cosine { warmup_fraction: 0.9 }.rate(1.0, 1, 1), 0.0);
     // So few steps that all of them warm up.
     assert_eq!(Schedule::Cosine { warmup_fraction: 0.9 }.rate(1.0, 0, 1), 1.0);
     assert_eq!(Schedule::Constant.rate(0.3, 7, 10), 0.3);

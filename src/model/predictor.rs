@@ -97,6 +97,23 @@ pub(crate) fn predict_while(
     network.predict_while(data.past(), data.past_steps(), data.future_steps(), go_on)
 }
 
+/// As [`predict_while`], but enters the thread pool for a part of the series at a time, so that other work
+/// can come between.
+pub(crate) fn predict_in_chunks(
+    network: &Network,
+    data: &Dataset,
+    go_on: &(dyn Fn() -> bool + Sync),
+) -> Option<Vec<f32>> {
+    let (past_steps, future_steps) = (data.past_steps(), data.future_steps());
+    let chunk = chunk(network.shape().num_weights(), past_steps + future_steps);
+    let (of_series, _) = data.sizes();
+    let mut all = Vec::with_capacity(data.future().len());
+    for past in data.past().chunks(chunk.saturating_mul(of_series)) {
+        all.extend(network.predict_while(past, past_steps, future_steps, go_on)?);
+    }
+    Some(all)
+}
+
 /// The number of series to compute between two looks at the interrupt flag, by a network that uses each
 /// of its `weights` at every one of `steps` steps. The size of a chunk does not change the results.
 pub(crate) fn chunk(weights: usize, steps: usize) -> usize {

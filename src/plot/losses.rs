@@ -9,7 +9,8 @@ use super::style::{Entry, GRID, HEADER, INK, Marker, TRAIN, VALIDATION, header, 
 use crate::error::Result;
 use crate::train::{Epoch, History};
 
-/// The errors (MSE of feature 0) of both parts, epoch by epoch, on a logarithmic axis.
+/// The errors (MSE of feature 0) of both parts, epoch by epoch, on a logarithmic axis. A dot marks the
+/// [best](History::best) epoch: with more than one feature, it need not lie at the lowest point.
 ///
 /// # Errors
 /// [`Error::Picture`](crate::Error::Picture) when drawing fails.
@@ -29,11 +30,9 @@ pub(super) struct Losses<'a> {
 }
 
 impl Losses<'_> {
-    /// The index of the epoch with the lowest validation error.
+    /// The index of the best epoch, which is the one that a patience keeps.
     fn best(&self) -> Option<usize> {
-        let errors = self.epochs.iter().map(|epoch| epoch.validation_mse).enumerate();
-        let numbers = errors.filter(|(_, mse)| !mse.is_nan());
-        numbers.min_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(index, _)| index)
+        Epoch::best_of(self.epochs)
     }
 }
 

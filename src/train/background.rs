@@ -18,7 +18,8 @@ use crate::model::Seq2Seq;
 const POLL: Duration = Duration::from_millis(20);
 
 /// A training in the background: one cell starts it and returns at once, others look at it, stop it,
-/// and take the trained model. It is the training of [`fit`](super::fit), with the same result.
+/// and take the trained model. It is the training of [`fit`](super::fit), with the same result, but what
+/// the cells compute comes first: after each step it lets them have the threads.
 ///
 /// Dropped, it stops: a cell that is run again replaces the training of before.
 ///
@@ -99,7 +100,8 @@ impl Training {
                 progress.step.0 = 0;
             };
             // An interrupt is for the cell that runs, which is another one.
-            let watched = Watched { after_step, after_epoch, interrupted: || false };
+            let interrupted = || false;
+            let watched = Watched { after_step, after_epoch, interrupted, yields: true };
             let history = run(&mut model, &train, &validation, &hyperparameters, None, watched)?;
             Ok((model, history))
         };
@@ -125,7 +127,7 @@ impl Training {
         self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
-    /// Lets it end with the step that it is at. The model keeps what it has learnt.
+    /// Asks the training to end after the current step. The model keeps what it has learnt.
     pub fn stop(&self) {
         self.shared.stop.store(true, Ordering::Relaxed);
     }

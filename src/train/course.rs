@@ -1,14 +1,18 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use super::{End, Epoch, History, Hyperparameters};
+use super::{End, Epoch, History, Hyperparameters, Schedule};
 
-/// A training under way: what it has come to, and whether it goes on.
+/// A training under way: its epochs so far, its learning rate, and whether it goes on.
 pub(super) struct Course {
     epochs: Vec<Epoch>,
     wanted: usize,
     patience: Option<usize>,
-    deadline: Option<Instant>,
+    schedule: Schedule,
+    learning_rate: f64,
+    started: Instant,
+    /// How long the training may take.
+    limit: Option<Duration>,
     /// Index of the epoch with the lowest validation error, and its weights; with a patience only.
     best: Option<(usize, Vec<f32>)>,
     end: Option<End>,
@@ -16,12 +20,30 @@ pub(super) struct Course {
 
 impl Course {
     pub(super) fn new(hyperparameters: &Hyperparameters) -> Self {
-        let Hyperparameters { epochs, patience, max_seconds, .. } = *hyperparameters;
-        // So many seconds that they are no time of the clock are no limit.
-        let deadline = max_seconds
-            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-            .and_then(|seconds| Instant::now().checked_add(seconds));
-        Self { epochs: Vec::new(), wanted: epochs, patience, deadline, best: None, end: None }
+        let Hyperparameters { epochs, patience, max_seconds, schedule, learning_rate, .. } =
+            *hyperparameters;
+        Self {
+            epochs: Vec::new(),
+            wanted: epochs,
+            patience,
+            schedule,
+            learning_rate,
+            started: Instant::now(),
+            // So many seconds that no clock counts them are no limit.
+            limit: max_seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+            best: None,
+            end: None,
+        }
+    }
+
+    /// The learning rate of step number `step`, counted from 0, of the `steps` of all epochs. Where
+    /// `max_seconds` may end the training earlier, the schedule follows the clock as soon as that is
+    /// further than the steps: a rate that falls towards zero does so by the end of either.
+    pub(super) fn learning_rate(&self, step: usize, steps: usize) -> f64 {
+        let by_clock = self.limit.map_or(0.0, |limit| {
+            self.started.elapsed().as_secs_f64() / limit.as_secs_f64() * steps as f64
+        });
+        self.schedule.rate(self.learning_rate, step.max(by_clock as usize), steps)
     }
 
     /// Goes on from these epochs, of which the best one had these weights.
@@ -47,8 +69,8 @@ impl Course {
 
     /// Whether there is time for another step.
     pub(super) fn in_time(&self) -> ControlFlow<End> {
-        match self.deadline {
-            Some(deadline) if Instant::now() >= deadline => ControlFlow::Break(End::Seconds),
+        match self.limit {
+            Some(limit) if self.started.elapsed() >= limit => ControlFlow::Break(End::Seconds),
             _ => ControlFlow::Continue(()),
         }
     }
@@ -63,17 +85,15 @@ impl Course {
     ) {
         let index = self.epochs.len();
         self.epochs.push(epoch);
-        if self.patience.is_some() {
-            let lowest = self.best.as_ref().map(|(best, _)| self.epochs[*best].validation_mse_all);
-            // Written so that a number is lower than none, and than NaN.
-            if !lowest.is_some_and(|lowest| lowest <= epoch.validation_mse_all) {
-                self.best = Some((index, weights()));
-            }
+        let best = self.best.as_ref().map(|(index, _)| &self.epochs[*index]);
+        if self.patience.is_some() && best.is_none_or(|best| epoch.is_better_than(best)) {
+            self.best = Some((index, weights()));
         }
         self.end = self.reached().or(flow.break_value());
     }
 
-    /// What has ended the training, if it is not the clock or a hand.
+    /// Why the training is over: all epochs are done, or the patience is exhausted. Time limits and
+    /// [`stop`](super::Training::stop) end it elsewhere.
     fn reached(&self) -> Option<End> {
         if self.epochs.len() >= self.wanted {
             return Some(End::Epochs);

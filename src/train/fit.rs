@@ -21,7 +21,7 @@ use crate::kernels::cpu::seq2seq::{Loss, TrainStep, Windows};
 #[cfg(feature = "cuda")]
 use crate::kernels::cuda;
 use crate::layers::{flat_weights, set_flat_weights};
-use crate::model::{Seq2Seq, predict_while};
+use crate::model::{Seq2Seq, predict_in_chunks, predict_while};
 use crate::{Device, Sequence};
 
 /// Trains `model` on `train` and watches it on `validation`, with the optimiser of the
@@ -123,6 +123,7 @@ fn go_on(
         },
         after_epoch: |number, epoch: &Epoch| shown().after_epoch(number, epoch),
         interrupted: || work.interrupted(),
+        yields: false,
     };
     let outcome = run(model, train, validation, hyperparameters, checkpoint, watched);
     progress.into_inner().unwrap_or_else(PoisonError::into_inner).end(&outcome);
@@ -166,6 +167,7 @@ pub fn fit_with(
         after_step: |_: &Step| ControlFlow::Continue(()),
         after_epoch,
         interrupted: || work.interrupted(),
+        yields: false,
     };
     run(model, train, validation, hyperparameters, None, watched)
 }
@@ -178,6 +180,9 @@ pub(super) struct Watched<S, E, I> {
     pub(super) after_epoch: E,
     /// Asked after every step, and while the errors are measured.
     pub(super) interrupted: I,
+    /// Whether other work on the thread pool comes first. Otherwise an epoch holds a thread of the pool
+    /// from its beginning to its end, and with one thread all others wait for as long.
+    pub(super) yields: bool,
 }
 
 /// Trains what has been checked, until the last epoch or until `watched` ends it.
@@ -193,7 +198,7 @@ pub(super) fn run(
         impl Fn() -> bool + Sync,
     >,
 ) -> Result<History> {
-    let Watched { mut after_step, mut after_epoch, interrupted } = watched;
+    let Watched { mut after_step, mut after_epoch, interrupted, yields } = watched;
     #[cfg(feature = "cuda")]
     if let Device::Cuda(gpu) = hyperparameters.device {
         let watch = Watch {
@@ -222,15 +227,21 @@ pub(super) fn run(
     while let Some(epoch) = course.next_epoch() {
         let start = Instant::now();
         let mut last = Last { epoch, ..Last::of(train, hyperparameters) };
+        let rate = |step, steps| course.learning_rate(step, steps);
         let mut after_step = |step: &Step| {
             last.step = step.number;
             let flow = after_step(step);
+            if yields {
+                rayon::yield_now();
+            }
             if interrupted() {
                 return ControlFlow::Break(End::Stopped);
             }
             if flow.is_break() { flow } else { course.in_time() }
         };
-        let (loss, flow) = train_epoch(&mut step, train, hyperparameters, epoch, &mut after_step);
+        let (loss, flow) =
+            train_epoch(&mut step, train, hyperparameters, epoch, rate, &mut after_step);
+        let predict_while = if yields { predict_in_chunks } else { predict_while };
         let predict = |data: &Dataset| predict_while(step.network(), data, &|| !interrupted());
         let (Some(of_train), Some(of_validation)) = (predict(&measured), predict(validation))
         else {
@@ -373,16 +384,18 @@ impl Last {
     }
 }
 
-/// One pass over the training part, or as much of it as `after_step` allows; returns the mean loss of
+/// One pass over the training part, or as much of it as `after_step` allows, at the learning rate that
+/// `rate` gives for a step and the number of all steps; returns the mean loss of
 /// its batches, with the penalty on the weights at its end, and what `after_step` said last.
 fn train_epoch(
     step: &mut TrainStep,
     train: &Dataset,
     hyperparameters: &Hyperparameters,
     epoch: usize,
+    rate: impl Fn(usize, usize) -> f64 + Sync,
     after_step: &mut (impl FnMut(&Step) -> ControlFlow<End> + Send),
 ) -> (f64, ControlFlow<End>) {
-    let Hyperparameters { learning_rate, schedule, batch_size, epochs, .. } = *hyperparameters;
+    let Hyperparameters { batch_size, epochs, .. } = *hyperparameters;
     let windows = Windows { past: train.past(), future: train.future() };
     let order = train.shuffled(hyperparameters.seed, epoch);
     let batches = order.len().div_ceil(batch_size);
@@ -392,7 +405,7 @@ fn train_epoch(
     rayon::scope(|_| {
         for batch in order.chunks(batch_size) {
             let done = (epoch - 1) * batches + number;
-            step.settings.learning_rate = schedule.rate(learning_rate, done, steps) as f32;
+            step.settings.learning_rate = rate(done, steps) as f32;
             let loss = step.train(windows, batch);
             total += loss;
             number += 1;

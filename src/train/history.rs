@@ -11,7 +11,7 @@ use crate::evaluate::{mse, mse_of_feature};
 /// epoch would take a third as long as the epoch.
 const MEASURED: usize = 20_000;
 
-/// What one epoch of training came to. All errors are on the data as it was given to
+/// The losses and errors measured after one epoch. All errors are on the data as it was given to
 /// [`fit`](crate::train::fit), measured after the epoch with one and the same set of weights. Of the
 /// training part, the first 20 000 series are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,10 +56,32 @@ impl Epoch {
             validation_mse_all: mse(&of_validation, validation)?,
             seconds: start.elapsed().as_secs_f64(),
         };
-        if loss.is_finite() && epoch.train_mse_all.is_finite() {
-            return Ok(epoch);
+        if !(loss.is_finite() && epoch.train_mse_all.is_finite()) {
+            return Err(Self::diverged(number, loss, epoch.train_mse_all, hyperparameters));
         }
-        Err(Self::diverged(number, loss, epoch.train_mse_all, hyperparameters))
+        if !epoch.validation_mse_all.is_finite() {
+            return Err(Error::Data(format!(
+                "the validation MSE is {} after epoch {number}, and the training MSE {}: the network \
+                 cannot compute with values as large as those of the validation part",
+                epoch.validation_mse_all, epoch.train_mse_all
+            )));
+        }
+        Ok(epoch)
+    }
+
+    /// Whether this epoch is better than another one: by the validation error over all features. It is the
+    /// one meaning of "best": early stopping, [`History::best`] and the pictures share it.
+    pub(super) fn is_better_than(&self, other: &Epoch) -> bool {
+        let (mse, lowest) = (self.validation_mse_all, other.validation_mse_all);
+        mse < lowest || (lowest.is_nan() && !mse.is_nan())
+    }
+
+    /// The index of the best epoch, the first one of equals; `None` when there is no epoch.
+    pub(crate) fn best_of(epochs: &[Epoch]) -> Option<usize> {
+        (0..epochs.len()).reduce(|best, index| match epochs[index].is_better_than(&epochs[best]) {
+            true => index,
+            false => best,
+        })
     }
 
     /// The error of a training whose loss or training error is no number after epoch `number`.
@@ -123,8 +145,8 @@ impl History {
         self.epochs[self.epochs.len() - 1]
     }
 
-    /// The epoch whose weights the model has: with a patience the one with the lowest validation
-    /// error, and otherwise the last one.
+    /// The epoch whose weights the model has: with a patience the [`best`](History::best) one, and
+    /// otherwise the last one.
     pub fn kept(&self) -> Epoch {
         self.epochs[self.kept]
     }
@@ -134,11 +156,14 @@ impl History {
         self.end
     }
 
-    /// The lowest training error (feature 0) and the lowest validation error, each of whichever
-    /// epoch had it.
-    pub fn best(&self) -> (f64, f64) {
-        let lowest = |of: fn(&Epoch) -> f64| self.epochs.iter().map(of).fold(f64::NAN, f64::min);
-        (lowest(|e| e.train_mse), lowest(|e| e.validation_mse))
+    /// The epoch with the lowest validation error over all features, the first one of equals. With more
+    /// than one feature, another epoch may have the lowest error of feature 0.
+    pub fn best(&self) -> Epoch {
+        self.epochs[self.best_index()]
+    }
+
+    fn best_index(&self) -> usize {
+        Epoch::best_of(&self.epochs).unwrap_or(0)
     }
 
     /// Seconds that the training took.
@@ -148,14 +173,14 @@ impl History {
 }
 
 impl fmt::Display for History {
-    /// Last and best errors of both parts, as the source prints them.
+    /// The errors of feature 0 on both parts, after the last and after the best epoch.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let last = self.last();
-        let (train, validation) = self.best();
+        let (best, at) = (self.best(), self.best_index() + 1);
         writeln!(f, "last train MSE       {:.6}", last.train_mse)?;
-        writeln!(f, "best train MSE       {train:.6}")?;
+        writeln!(f, "best train MSE       {:.6} (epoch {at})", best.train_mse)?;
         writeln!(f, "last validation MSE  {:.6}", last.validation_mse)?;
-        write!(f, "best validation MSE  {validation:.6}")?;
+        write!(f, "best validation MSE  {:.6} (epoch {at})", best.validation_mse)?;
         let number = self.epochs.len();
         match self.end {
             End::Epochs => {}

@@ -80,7 +80,7 @@ pub(super) fn run(
             if flow.is_break() { flow } else { course.in_time() }
         };
         let (loss, step, flow) =
-            train_epoch(queue, train, hyperparameters, epoch, &mut at_once, &mut after_step)?;
+            train_epoch(queue, train, hyperparameters, &course, &mut at_once, &mut after_step)?;
         weights = queue.weights()?;
         network.set_weights(&weights);
         let loss = loss + penalty(&weights, hyperparameters);
@@ -110,12 +110,13 @@ fn train_epoch(
     queue: &mut dyn Queue,
     train: &Dataset,
     hyperparameters: &Hyperparameters,
-    epoch: usize,
+    course: &Course,
     at_once: &mut usize,
     after_step: &mut dyn FnMut(&Step) -> ControlFlow<End>,
 ) -> Result<(f64, usize, ControlFlow<End>)> {
-    let Hyperparameters { learning_rate, schedule, batch_size, epochs, .. } = *hyperparameters;
-    let order = train.shuffled(hyperparameters.seed, epoch);
+    let Hyperparameters { batch_size, epochs, seed, .. } = *hyperparameters;
+    let epoch = course.so_far().0.len() + 1;
+    let order = train.shuffled(seed, epoch);
     let batches = order.len().div_ceil(batch_size);
     let steps = batches.saturating_mul(epochs);
     let (mut total, mut number, mut flow) = (0.0, 0, ControlFlow::Continue(()));
@@ -123,7 +124,7 @@ fn train_epoch(
     while number < batches && flow.is_continue() {
         let start = Instant::now();
         for batch in number..batches.min(number + *at_once) {
-            let rate = schedule.rate(learning_rate, (epoch - 1) * batches + batch, steps);
+            let rate = course.learning_rate((epoch - 1) * batches + batch, steps);
             let first = batch * batch_size;
             let end = first.saturating_add(batch_size).min(order.len());
             queue.add(first..end, rate as f32)?;

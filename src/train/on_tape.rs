@@ -255,7 +255,7 @@ fn run<D: Device<f32>>(
     ] {
         check_size(what, expected, found)?;
     }
-    let Hyperparameters { batch_size, seed, learning_rate, .. } = *hyperparameters;
+    let Hyperparameters { batch_size, seed, .. } = *hyperparameters;
     let mut descent = Descent::<D>::new(hyperparameters);
     let (mut step, batches) = (0, train.len().div_ceil(batch_size));
     let steps = batches.saturating_mul(hyperparameters.epochs);
@@ -273,7 +273,7 @@ fn run<D: Device<f32>>(
             let prediction = network.forward(past.leaky_traced())?;
             let loss = (task.loss)(prediction, (task.truth)(batch, dev))?;
             total += f64::from(loss.as_vec()[0]);
-            descent.set_learning_rate(hyperparameters.schedule.rate(learning_rate, step, steps));
+            descent.set_learning_rate(course.learning_rate(step, steps));
             network.update(&mut descent, loss.backward(), hyperparameters.clip_norm)?;
             step += 1;
             trained += 1;

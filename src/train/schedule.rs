@@ -27,7 +27,8 @@ pub enum Schedule {
     ///
     /// Of N steps, W = `warmup_fraction` · N (rounded) warm up. Step i, counted from 0, has the
     /// learning rate times (i + 1) / W while i < W, and times ½ (1 + cos(π (i − W) / (N − W)))
-    /// after that.
+    /// after that. Where [`max_seconds`](crate::train::Hyperparameters::max_seconds) is set, i is at least
+    /// the part of that time that is over, times N.
     /// Sources: I. Loshchilov and F. Hutter, *SGDR: Stochastic Gradient Descent with Warm Restarts*,
     /// ICLR 2017, equation 5, with one period and the minimum 0; P. Goyal et al., *Accurate, Large
     /// Minibatch SGD*, 2017, section 2.2, for the warm-up.
@@ -39,7 +40,7 @@ pub enum Schedule {
 
 impl Schedule {
     /// The learning rate of step number `step`, counted from 0, of `steps`, where `learning_rate`
-    /// is the highest.
+    /// is the highest. From step number `steps` on, a cosine is 0.
     pub fn rate(self, learning_rate: f64, step: usize, steps: usize) -> f64 {
         match self {
             Self::Constant => learning_rate,
@@ -49,7 +50,8 @@ impl Schedule {
                 if step < warmup {
                     return learning_rate * (step + 1.0) / warmup;
                 }
-                let done = (step - warmup) / (steps - warmup);
+                // At most 1, also of 0 / 0: after the last step the rate would rise again.
+                let done = ((step - warmup) / (steps - warmup)).min(1.0);
                 // `libm` gives the same bits on every machine.
                 learning_rate * 0.5 * (1.0 + libm::cos(PI * done))
             }
