@@ -203,6 +203,67 @@ fn impossible_settings_of_baselines_are_refused() {
     assert!(message(&[1.0, f64::NAN], &[1.0, 2.0], 1).contains("NaN"));
 }
 
+/// Two inputs, of sizes a hundred million apart, and an exact law; the future is of a size of its own.
+fn of_unequal_scales(scales: [f32; 3]) -> Dataset {
+    let [small, large, future] = scales;
+    let x = |i: usize| (wave(2 * i), wave(2 * i + 1));
+    let past = (0..300).flat_map(|i| [small * x(i).0, large * (x(i).1 + 3.0)]);
+    let law = (0..300).map(|i| future * (2.0 * x(i).0 - 0.5 * x(i).1 + 1.0));
+    let (past, law): (Vec<f32>, Vec<f32>) = (past.collect(), law.collect());
+    let both = law.iter().flat_map(|&y| [y, -y]).collect();
+    Dataset::new(past, both, 1, 1, 2).unwrap()
+}
+
+#[test]
+fn least_squares_find_an_exact_law_whatever_the_scales_of_the_inputs() {
+    for scales in [[1e-3, 1e4, 1.0], [1e4, 1e-3, 1.0], [1e-20, 1e20, 1e10], [1.0, 1.0, 1.0]] {
+        let data = of_unequal_scales(scales);
+        let prediction = LeastSquares::fit(&data).unwrap().predict(&data).unwrap();
+        let error = mse(&prediction, &data).unwrap();
+        let variance = mse(&vec![0.0; prediction.len()], &data).unwrap();
+        assert!(error < 1e-10 * variance, "{scales:?}: {error} of {variance}");
+    }
+}
+
+#[test]
+fn a_ridge_penalty_means_the_same_in_every_unit() {
+    let forecast = |scales| {
+        let data = of_unequal_scales(scales);
+        LeastSquares::fit_ridge(&data, 50.0).unwrap().predict(&data).unwrap()
+    };
+    let (a, b) = (forecast([1.0, 1.0, 1.0]), forecast([1e-3, 1e4, 1.0]));
+    for (a, b) in a.iter().zip(b) {
+        assert!((a - b).abs() < 1e-4, "{a} and {b}");
+    }
+}
+
+/// Prices move by a hundred-thousandth of what they are: the moves are what there is to learn.
+#[test]
+fn least_squares_see_small_moves_of_large_values() {
+    let moves: Vec<f32> = (0..2000).map(wave).collect();
+    let past = moves.chunks(2).flat_map(|m| [1e4 + 0.1 * m[0], 1e4 + 0.1 * (m[0] + 0.01 * m[1])]);
+    let past: Vec<f32> = past.collect();
+    let future: Vec<f32> = past.chunks(2).map(|p| 100.0 * (p[1] - p[0])).collect();
+    let data = Dataset::new(past, future, 2, 1, 1).unwrap();
+    let prediction = LeastSquares::fit(&data).unwrap().predict(&data).unwrap();
+    let variance = mse(&vec![0.0; prediction.len()], &data).unwrap();
+    assert!(mse(&prediction, &data).unwrap() < 1e-6 * variance);
+}
+
+#[test]
+fn inputs_that_never_vary_and_twins_are_no_trouble() {
+    let past: Vec<f32> = (0..200).flat_map(|i| [0.1, wave(i), wave(i), 1e30]).collect();
+    let future: Vec<f32> = (0..200).flat_map(|i| [3.0 * wave(i) + 1.0, 7.0, 0.0, 0.0]).collect();
+    let data = Dataset::new(past, future, 1, 1, 4).unwrap();
+    for penalty in [0.0, 1e-6] {
+        let line = LeastSquares::fit_ridge(&data, penalty).unwrap();
+        assert!(mse(&line.predict(&data).unwrap(), &data).unwrap() < 1e-10);
+    }
+    let one = data.select([0]).unwrap();
+    let line = LeastSquares::fit(&one).unwrap();
+    assert_eq!(line.predict(&one).unwrap(), one.future());
+}
+
 #[test]
 fn a_larger_penalty_gives_smaller_forecasts() {
     let (_, data) = golden();

@@ -1,4 +1,4 @@
-use nalgebra::{DMatrix, SymmetricEigen};
+use nalgebra::{DMatrix, DVectorViewMut, SVD};
 
 use crate::data::Dataset;
 use crate::error::{Error, Result, check_size};
@@ -75,10 +75,13 @@ fn forecast(data: &Dataset, one: impl Fn(&[f32], usize, usize) -> f32) -> Vec<f3
     values
 }
 
-/// Linear regression of the whole future on the whole past, with an intercept, by exact least
-/// squares: the best that any linear model can do on the training part.
+/// Linear regression of the whole future on the whole past, with an intercept, by least squares: the best
+/// that any linear model can do on the training part.
 ///
-/// Where several solutions fit equally well, it takes the one with the smallest weights.
+/// The inputs are standardised first (mean 0, population standard deviation 1), so that the unit of a
+/// feature does not matter, and the matrix of inputs itself is decomposed: its Gram matrix would square
+/// the ratio of the largest to the smallest direction. Where several solutions fit equally well, it takes
+/// the one with the smallest weights of standardised inputs. Inputs that never vary get no weight.
 ///
 /// ```
 /// use seq2seq::prelude::*;
@@ -90,27 +93,31 @@ fn forecast(data: &Dataset, one: impl Fn(&[f32], usize, usize) -> f32) -> Vec<f3
 /// ```
 #[derive(Clone, Debug)]
 pub struct LeastSquares {
-    /// (P·D + 1, F·D), the last row being the intercept
+    /// Of each input, `(P·D,)`; subtracted before the weights are applied.
+    means: Vec<f64>,
+    /// `(P·D, F·D)`
     weights: DMatrix<f64>,
+    /// Of each output, `(F·D,)`.
+    intercept: Vec<f64>,
     features: usize,
     /// F, D
     outputs: (usize, usize),
 }
 
 impl LeastSquares {
-    /// Solves the normal equations on `train`.
+    /// Fits the weights to `train`.
     ///
     /// # Errors
-    /// [`Error::Data`] when the values are too large to be squared and added.
+    /// [`Error::Data`] when the decomposition does not converge.
     pub fn fit(train: &Dataset) -> Result<Self> {
         Self::fit_ridge(train, 0.0)
     }
 
-    /// Ridge regression: minimises the sum of squared errors over all series plus `penalty` · Σ w²,
-    /// where the intercepts are not in the sum. The larger the penalty, the smaller the weights,
-    /// which helps where there are few series for many inputs; a penalty only means the same for
-    /// inputs of the same scale. Source: A. E. Hoerl and R. W. Kennard, *Ridge Regression: Biased
-    /// Estimation for Nonorthogonal Problems*, 1970.
+    /// Ridge regression: minimises the sum of squared errors over all series plus `penalty` · Σ w², where w
+    /// are the weights of the standardised inputs; the intercepts are not in the sum. The larger the
+    /// penalty, the smaller the weights, which helps where there are few series for many inputs.
+    /// Source: A. E. Hoerl and R. W. Kennard, *Ridge Regression: Biased Estimation for Nonorthogonal
+    /// Problems*, 1970.
     ///
     /// ```
     /// use seq2seq::prelude::*;
@@ -129,30 +136,36 @@ impl LeastSquares {
         if !(penalty.is_finite() && penalty >= 0.0) {
             return Err(Error::setting("penalty", penalty, "finite and not below 0"));
         }
-        let x = inputs(train);
-        let (_, outputs) = train.sizes();
-        let y = DMatrix::from_row_iterator(
-            train.len(),
-            outputs,
-            train.future().iter().map(|&v| f64::from(v)),
-        );
-        let mut gram = x.tr_mul(&x);
-        for i in 0..gram.nrows() - 1 {
-            gram[(i, i)] += penalty;
+        let (past, future) = train.sizes();
+        let (mut x, mut y) = (matrix(train.past(), past), matrix(train.future(), future));
+        let (means, intercept) = (center(&mut x), center(&mut y));
+        let deviations: Vec<f64> =
+            x.column_iter().map(|c| c.norm() / (c.len() as f64).sqrt()).collect();
+        for (mut column, &deviation) in x.column_iter_mut().zip(&deviations) {
+            if deviation > 0.0 {
+                column /= deviation;
+            }
         }
-        if gram.iter().any(|v| !v.is_finite()) {
-            return Err(Error::Data("the squares of its values are not finite".into()));
+        // x = Q R, and R = U S Vᵀ is as small as there are inputs.
+        let tolerance = x.nrows().max(x.ncols()) as f64 * f64::EPSILON;
+        let qr = x.qr();
+        qr.q_tr_mul(&mut y);
+        let r = qr.r();
+        let y = y.rows(0, r.nrows());
+        let none = || Error::Data("its inputs have no singular values".to_owned());
+        let svd = SVD::try_new(r, true, true, f64::EPSILON, 0).ok_or_else(none)?;
+        let (u, v_t) = svd.u.zip(svd.v_t).ok_or_else(none)?;
+        // The pseudo-inverse: directions of the past that never vary get no weight. A past of noiseless
+        // sines lies in a few directions.
+        let least = svd.singular_values.max() * tolerance;
+        let inverse = |s: f64| if s > least { s / (s * s + penalty) } else { 0.0 };
+        let projected = DMatrix::from_diagonal(&svd.singular_values.map(inverse)) * u.tr_mul(&y);
+        let mut weights = v_t.tr_mul(&projected);
+        for (mut row, &deviation) in weights.row_iter_mut().zip(&deviations) {
+            row *= if deviation > 0.0 { 1.0 / deviation } else { 0.0 };
         }
-        // The pseudo-inverse: directions of the past that never vary get no weight. A past of
-        // noiseless sines lies in a few directions, so that the equations alone are singular.
-        let eigen = SymmetricEigen::new(gram);
-        let threshold = eigen.eigenvalues.max() * 1e-11;
-        let inverse = eigen.eigenvalues.map(|v| if v > threshold { 1.0 / v } else { 0.0 });
-        let v = &eigen.eigenvectors;
-        let projected = v.tr_mul(&x.tr_mul(&y));
-        let weights = v * DMatrix::from_diagonal(&inverse) * projected;
         let outputs = (train.future_steps(), train.targets());
-        Ok(Self { weights, features: train.features(), outputs })
+        Ok(Self { means, weights, intercept, features: train.features(), outputs })
     }
 
     /// The prediction for every series of `data`, `(n, F, D)`.
@@ -164,17 +177,30 @@ impl LeastSquares {
         check_size("the number of future steps", steps, data.future_steps())?;
         check_size("the number of features", self.features, data.features())?;
         check_size("the number of features of the future", targets, data.targets())?;
-        let past = (self.weights.nrows() - 1) / self.features;
+        let past = self.means.len() / self.features;
         check_size("the number of past steps", past, data.past_steps())?;
-        let y = inputs(data) * &self.weights;
-        Ok(y.transpose().iter().map(|&v| v as f32).collect())
+        let mut x = matrix(data.past(), self.means.len());
+        for (mut column, mean) in x.column_iter_mut().zip(&self.means) {
+            column.add_scalar_mut(-mean);
+        }
+        let y = (x * &self.weights).transpose(); // a series after the other
+        let intercepts = self.intercept.iter().cycle();
+        Ok(y.iter().zip(intercepts).map(|(y, intercept)| (y + intercept) as f32).collect())
     }
 }
 
-/// The flattened past of each series with a 1 behind it for the intercept, (n, P·D + 1).
-fn inputs(data: &Dataset) -> DMatrix<f64> {
-    let (past, _) = data.sizes();
-    DMatrix::from_fn(data.len(), past + 1, |series, i| {
-        if i < past { f64::from(data.past()[series * past + i]) } else { 1.0 }
-    })
+/// Values `(n, width)` as a matrix.
+fn matrix(values: &[f32], width: usize) -> DMatrix<f64> {
+    DMatrix::from_row_iterator(values.len() / width, width, values.iter().map(|&v| f64::from(v)))
+}
+
+/// Subtracts the mean of each column, and returns it. What is the same in all rows becomes exactly 0.
+fn center(matrix: &mut DMatrix<f64>) -> Vec<f64> {
+    let center = |mut column: DVectorViewMut<'_, f64>| {
+        let constant = column.iter().all(|&v| v == column[0]);
+        let mean = if constant { column[0] } else { column.mean() };
+        column.add_scalar_mut(-mean);
+        mean
+    };
+    matrix.column_iter_mut().map(center).collect()
 }

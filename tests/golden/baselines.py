@@ -64,7 +64,9 @@ def chosen_alpha():
 def ridge():
     x, y = past.reshape(N, -1), future.reshape(N, -1)
     k = x.shape[1]
-    rows = np.block([[x, np.ones((N, 1))], [np.sqrt(PENALTY) * np.eye(k), np.zeros((k, 1))]])
+    # The penalty is on the weights of standardised inputs, which are the weights times the deviations.
+    penalty = np.sqrt(PENALTY) * np.diag(x.std(axis=0))
+    rows = np.block([[x, np.ones((N, 1))], [penalty, np.zeros((k, 1))]])
     weights = np.linalg.lstsq(rows, np.vstack([y, np.zeros((k, y.shape[1]))]), rcond=None)[0]
     return np.hstack([x, np.ones((N, 1))]) @ weights
 
