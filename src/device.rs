@@ -78,8 +78,8 @@ impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cpu => {
-                let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-                write!(f, "CPU, {threads} threads")
+                let threads = rayon::current_num_threads();
+                write!(f, "CPU, {threads} {}", if threads == 1 { "thread" } else { "threads" })
             }
             Self::Cuda(number) => write!(f, "CUDA, GPU {number}"),
         }
@@ -89,6 +89,14 @@ impl fmt::Display for Device {
 #[cfg(all(test, not(feature = "cuda")))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_cpu_tells_the_threads_that_it_computes_with() {
+        for (threads, expected) in [(1, "CPU, 1 thread"), (3, "CPU, 3 threads")] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            assert_eq!(pool.install(|| Device::Cpu.to_string()), expected);
+        }
+    }
 
     #[test]
     fn without_the_feature_a_gpu_is_refused() {

@@ -6,11 +6,22 @@
 //! instructions, so nothing here is `unsafe`.
 
 use pulp::{NullaryFnOnce, Simd};
+use std::fmt;
+
+/// An instruction set that this machine has.
+///
+/// Only [`available`](Level::available) and [`best`](Level::best) make one: tiles are laid out for the
+/// width of its registers, and code for another width would read them wrongly.
+///
+/// ```compile_fail
+/// let level = seq2seq_kernels::level::Level::Avx512;
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Level(Set);
 
 /// An instruction set, from the plainest to the widest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Level {
+enum Set {
     /// What every machine of this architecture has; four lanes, separate multiply and add.
     Plain,
     /// Eight lanes, fused multiply-add.
@@ -27,75 +38,81 @@ pub enum Level {
 impl Level {
     /// The levels that this machine can run, the best one last.
     pub fn available() -> Vec<Level> {
-        let mut levels = vec![Level::Plain];
+        let mut levels = vec![Level(Set::Plain)];
         #[cfg(target_arch = "x86_64")]
         {
             if pulp::x86::V3::try_new().is_some() {
-                levels.push(Level::Avx2);
+                levels.push(Level(Set::Avx2));
             }
             if pulp::x86::V4::try_new().is_some() {
-                levels.push(Level::Avx512);
+                levels.push(Level(Set::Avx512));
             }
         }
         #[cfg(target_arch = "aarch64")]
         if pulp::aarch64::Neon::try_new().is_some() {
-            levels.push(Level::Neon);
+            levels.push(Level(Set::Neon));
         }
         levels
     }
 
     /// The best level that this machine can run.
     pub fn best() -> Level {
-        Level::available().pop().unwrap_or(Level::Plain)
+        Level::available().pop().unwrap_or(Level(Set::Plain))
     }
 
     /// The lanes of one vector register.
     pub(crate) fn lanes(self) -> usize {
-        match self {
-            Level::Plain => 4,
+        match self.0 {
+            Set::Plain => 4,
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => 8,
+            Set::Avx2 => 8,
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => 16,
+            Set::Avx512 => 16,
             #[cfg(target_arch = "aarch64")]
-            Level::Neon => 4,
+            Set::Neon => 4,
         }
     }
 
     /// One with registers of half the width, for what would leave half of them empty.
     pub(crate) fn narrower(self) -> Option<Level> {
-        match self {
+        match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => Some(Level::Avx2),
+            Set::Avx512 => Some(Level(Set::Avx2)),
             // Half of eight lanes is plain code here, slower than eight with some of them empty.
             _ => None,
         }
     }
 
-    /// Runs `kernel` with this instruction set, or with plain code where the machine lacks it.
+    /// Runs `kernel` with this instruction set.
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
-        match self {
-            Level::Plain => {}
+        match self.0 {
+            Set::Plain => pulp::Scalar128b.call(kernel),
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => {
-                if let Some(isa) = pulp::x86::V3::try_new() {
-                    return isa.call(kernel);
-                }
-            }
+            Set::Avx2 => proof(pulp::x86::V3::try_new()).call(kernel),
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => {
-                if let Some(isa) = pulp::x86::V4::try_new() {
-                    return isa.call(kernel);
-                }
-            }
+            Set::Avx512 => proof(pulp::x86::V4::try_new()).call(kernel),
             #[cfg(target_arch = "aarch64")]
-            Level::Neon => {
-                if let Some(isa) = pulp::aarch64::Neon::try_new() {
-                    return isa.call(kernel);
-                }
-            }
+            Set::Neon => proof(pulp::aarch64::Neon::try_new()).call(kernel),
         }
-        pulp::Scalar128b.call(kernel)
+    }
+}
+
+/// The proof that the machine has an instruction set, of which a level was made.
+fn proof<S>(isa: Option<S>) -> S {
+    isa.unwrap_or_else(|| unreachable!("a level of this machine"))
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Set::Plain => "plain",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => "AVX2",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 => "AVX-512",
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon => "Neon",
+        })
     }
 }
 

@@ -113,6 +113,12 @@ impl<E: Dtype, D: RecurrentDevice<E>> Attention<E, D> {
         check_size("the features axis of the queries", rows, features)?;
         check_size("the features axis of the memory", columns, memory_features)?;
         check_size("the batch axis of the memory", batch, memory_batch)?;
+        check_size("the rows of an attention's context weight", rows, self.context.shape().0)?;
+        check_size(
+            "the columns of an attention's context weight",
+            columns,
+            self.context.shape().1,
+        )?;
 
         let memory_by_feature = memory.retaped::<T>().permute::<_, Axes3<0, 2, 1>>(); // (B, ., P)
         let scores =

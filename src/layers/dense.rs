@@ -127,7 +127,16 @@ impl<E: Dtype, D: Device<E>> Dense<E, D> {
     }
 
     fn check(&self, features: usize) -> Result<()> {
+        self.check_weights()?;
         check_size("the features axis of a dense layer's input", self.inputs(), features)
+    }
+}
+
+impl<E: Dtype, D: Storage<E>> Dense<E, D> {
+    /// Refuses weights that do not fit one another: they are open to whoever brings their own.
+    pub(crate) fn check_weights(&self) -> Result<()> {
+        let bias = self.bias.shape().0;
+        check_size("the numbers of a dense layer's bias", self.outputs(), bias)
     }
 }
 

@@ -3,7 +3,7 @@ use dfdx::tensor::{Cpu, Storage, Tape};
 use dfdx::tensor_ops::Device;
 use std::fmt;
 
-use super::stack::{self, LastAndStates, OutputsAndStates, RecurrentWeights};
+use super::stack::{self, Kind, LastAndStates, OutputsAndStates, RecurrentWeights};
 use super::{Dense, Initializer, Parameter, ParameterMut, Parameters};
 use crate::error::Result;
 use crate::kernels::{RecurrentDevice, reference};
@@ -45,8 +45,7 @@ pub struct Gru<E: Dtype = f32, D: Storage<E> = Cpu> {
 /// The weights of one GRU layer, G = 3; the rows hold the gates r, z, n.
 pub type GruWeights<E = f32, D = Cpu> = RecurrentWeights<E, D>;
 
-/// Gates of a GRU.
-const GATES: usize = 3;
+const KIND: Kind = Kind { name: "a GRU", gates: 3 };
 
 impl<D: Device<f32>> Gru<f32, D> {
     /// A stack with one layer for each of `hidden_sizes`, from the input up.
@@ -75,7 +74,7 @@ impl<E: Dtype + From<f32>, D: Device<E>> Gru<E, D> {
         initializer: &mut Initializer,
         device: &D,
     ) -> Result<Self> {
-        let layers = stack::new_layers(GATES, inputs, hidden_sizes, initializer, device)?;
+        let layers = stack::new_layers(KIND, inputs, hidden_sizes, initializer, device)?;
         Ok(Self { layers })
     }
 }
@@ -83,7 +82,7 @@ impl<E: Dtype + From<f32>, D: Device<E>> Gru<E, D> {
 impl<E: Dtype, D: Storage<E>> Gru<E, D> {
     /// Features that go in, D.
     pub fn inputs(&self) -> usize {
-        self.layers[0].inputs()
+        stack::inputs(&self.layers)
     }
 
     /// Hidden size of each layer, from the input up.
@@ -93,7 +92,12 @@ impl<E: Dtype, D: Storage<E>> Gru<E, D> {
 
     /// Hidden size of the top layer: the features that come out.
     pub fn outputs(&self) -> usize {
-        self.layers[self.layers.len() - 1].hidden_size()
+        stack::outputs(&self.layers)
+    }
+
+    /// Refuses weights that do not fit one another.
+    pub(crate) fn check_weights(&self) -> Result<()> {
+        stack::check_weights(KIND, &self.layers)
     }
 
     /// The same layers, with copies of their weights on another device.
@@ -118,7 +122,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> Gru<E, D> {
         x: Sequence<E, D, T>,
         states: Option<&[State<E, D>]>,
     ) -> Result<OutputsAndStates<E, D, T>> {
-        stack::run("a GRU", &self.layers, x, states, D::gru)
+        stack::run(KIND, &self.layers, x, states, D::gru)
     }
 
     /// As [`Gru::forward`], but of the outputs only the last, `(B, H)`, which then carries the tape:
@@ -132,7 +136,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> Gru<E, D> {
         x: Sequence<E, D, T>,
         states: Option<&[State<E, D>]>,
     ) -> Result<LastAndStates<E, D, T>> {
-        stack::run("a GRU", &self.layers, x, states, D::gru_last)
+        stack::run(KIND, &self.layers, x, states, D::gru_last)
     }
 
     /// What `dense` makes of the outputs of [`Gru::forward`], `(B, T, outputs)`; on the CPU one operation,
@@ -143,7 +147,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> Gru<E, D> {
         states: Option<&[State<E, D>]>,
         dense: &Dense<E, D>,
     ) -> Result<Sequence<E, D, T>> {
-        stack::check("a GRU", &self.layers, *x.shape(), states)?;
+        stack::check(KIND, &self.layers, *x.shape(), states)?;
         Ok(D::gru_dense(&self.layers, dense.head(self.outputs())?, x, states))
     }
 
@@ -156,7 +160,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> Gru<E, D> {
         dense: &Dense<E, D>,
     ) -> Result<Sequence<E, D, T>> {
         let (batch, features) = *x.shape();
-        stack::check("a GRU", &self.layers, (batch, steps, features), states)?;
+        stack::check(KIND, &self.layers, (batch, steps, features), states)?;
         Ok(D::gru_repeated_dense(&self.layers, dense.head(self.outputs())?, x, steps, states))
     }
 }
@@ -171,7 +175,7 @@ impl<E: Dtype, D: Device<E>> Gru<E, D> {
         x: Sequence<E, D, T>,
         states: Option<&[State<E, D>]>,
     ) -> Result<OutputsAndStates<E, D, T>> {
-        stack::run("a GRU", &self.layers, x, states, |layers, x, states| {
+        stack::run(KIND, &self.layers, x, states, |layers, x, states| {
             stack::layer_by_layer(layers, x, states, reference::gru)
         })
     }

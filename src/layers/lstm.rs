@@ -3,7 +3,7 @@ use dfdx::tensor::{Cpu, Storage, Tape};
 use dfdx::tensor_ops::Device;
 use std::fmt;
 
-use super::stack::{self, LastAndStates, LayerState, OutputsAndStates, RecurrentWeights};
+use super::stack::{self, Kind, LastAndStates, LayerState, OutputsAndStates, RecurrentWeights};
 use super::{Initializer, Parameter, ParameterMut, Parameters};
 use crate::error::Result;
 use crate::kernels::{RecurrentDevice, reference};
@@ -74,8 +74,7 @@ impl<E: Dtype, D: Storage<E>> LayerState<E, D> for LstmState<E, D> {
     }
 }
 
-/// Gates of an LSTM, the candidate included.
-const GATES: usize = 4;
+const KIND: Kind = Kind { name: "an LSTM", gates: 4 };
 
 impl<D: Device<f32>> Lstm<f32, D> {
     /// A stack with one layer for each of `hidden_sizes`, from the input up.
@@ -104,7 +103,7 @@ impl<E: Dtype + From<f32>, D: Device<E>> Lstm<E, D> {
         initializer: &mut Initializer,
         device: &D,
     ) -> Result<Self> {
-        let layers = stack::new_layers(GATES, inputs, hidden_sizes, initializer, device)?;
+        let layers = stack::new_layers(KIND, inputs, hidden_sizes, initializer, device)?;
         Ok(Self { layers })
     }
 }
@@ -112,7 +111,7 @@ impl<E: Dtype + From<f32>, D: Device<E>> Lstm<E, D> {
 impl<E: Dtype, D: Storage<E>> Lstm<E, D> {
     /// Features that go in, D.
     pub fn inputs(&self) -> usize {
-        self.layers[0].inputs()
+        stack::inputs(&self.layers)
     }
 
     /// Hidden size of each layer, from the input up.
@@ -122,7 +121,7 @@ impl<E: Dtype, D: Storage<E>> Lstm<E, D> {
 
     /// Hidden size of the top layer: the features that come out.
     pub fn outputs(&self) -> usize {
-        self.layers[self.layers.len() - 1].hidden_size()
+        stack::outputs(&self.layers)
     }
 
     /// The same layers, with copies of their weights on another device.
@@ -147,7 +146,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> Lstm<E, D> {
         x: Sequence<E, D, T>,
         states: Option<&[LstmState<E, D>]>,
     ) -> Result<OutputsAndStates<E, D, T, LstmState<E, D>>> {
-        stack::run("an LSTM", &self.layers, x, states, D::lstm)
+        stack::run(KIND, &self.layers, x, states, D::lstm)
     }
 
     /// As [`Lstm::forward`], but of the outputs only the last, `(B, H)`, which then carries the tape:
@@ -161,7 +160,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> Lstm<E, D> {
         x: Sequence<E, D, T>,
         states: Option<&[LstmState<E, D>]>,
     ) -> Result<LastAndStates<E, D, T, LstmState<E, D>>> {
-        stack::run("an LSTM", &self.layers, x, states, D::lstm_last)
+        stack::run(KIND, &self.layers, x, states, D::lstm_last)
     }
 }
 
@@ -175,7 +174,7 @@ impl<E: Dtype, D: Device<E>> Lstm<E, D> {
         x: Sequence<E, D, T>,
         states: Option<&[LstmState<E, D>]>,
     ) -> Result<OutputsAndStates<E, D, T, LstmState<E, D>>> {
-        stack::run("an LSTM", &self.layers, x, states, |layers, x, states| {
+        stack::run(KIND, &self.layers, x, states, |layers, x, states| {
             stack::layer_by_layer(layers, x, states, reference::lstm)
         })
     }

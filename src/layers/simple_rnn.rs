@@ -3,7 +3,7 @@ use dfdx::tensor::{Cpu, Storage, Tape};
 use dfdx::tensor_ops::Device;
 use std::fmt;
 
-use super::stack::{self, LastAndStates, OutputsAndStates, RecurrentWeights};
+use super::stack::{self, Kind, LastAndStates, OutputsAndStates, RecurrentWeights};
 use super::{Initializer, Parameter, ParameterMut, Parameters};
 use crate::error::Result;
 use crate::kernels::{RecurrentDevice, reference};
@@ -43,7 +43,7 @@ pub struct SimpleRnn<E: Dtype = f32, D: Storage<E> = Cpu> {
 pub type SimpleRnnWeights<E = f32, D = Cpu> = RecurrentWeights<E, D>;
 
 /// A simple RNN has no gates: all of its rows are the argument of tanh.
-const GATES: usize = 1;
+const KIND: Kind = Kind { name: "a simple RNN", gates: 1 };
 
 impl<D: Device<f32>> SimpleRnn<f32, D> {
     /// A stack with one layer for each of `hidden_sizes`, from the input up.
@@ -72,7 +72,7 @@ impl<E: Dtype + From<f32>, D: Device<E>> SimpleRnn<E, D> {
         initializer: &mut Initializer,
         device: &D,
     ) -> Result<Self> {
-        let layers = stack::new_layers(GATES, inputs, hidden_sizes, initializer, device)?;
+        let layers = stack::new_layers(KIND, inputs, hidden_sizes, initializer, device)?;
         Ok(Self { layers })
     }
 }
@@ -80,7 +80,7 @@ impl<E: Dtype + From<f32>, D: Device<E>> SimpleRnn<E, D> {
 impl<E: Dtype, D: Storage<E>> SimpleRnn<E, D> {
     /// Features that go in, D.
     pub fn inputs(&self) -> usize {
-        self.layers[0].inputs()
+        stack::inputs(&self.layers)
     }
 
     /// Hidden size of each layer, from the input up.
@@ -90,7 +90,7 @@ impl<E: Dtype, D: Storage<E>> SimpleRnn<E, D> {
 
     /// Hidden size of the top layer: the features that come out.
     pub fn outputs(&self) -> usize {
-        self.layers[self.layers.len() - 1].hidden_size()
+        stack::outputs(&self.layers)
     }
 
     /// The same layers, with copies of their weights on another device.
@@ -115,7 +115,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> SimpleRnn<E, D> {
         x: Sequence<E, D, T>,
         states: Option<&[State<E, D>]>,
     ) -> Result<OutputsAndStates<E, D, T>> {
-        stack::run("a simple RNN", &self.layers, x, states, D::simple_rnn)
+        stack::run(KIND, &self.layers, x, states, D::simple_rnn)
     }
 
     /// As [`SimpleRnn::forward`], but of the outputs only the last, `(B, H)`, which then carries the tape:
@@ -129,7 +129,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> SimpleRnn<E, D> {
         x: Sequence<E, D, T>,
         states: Option<&[State<E, D>]>,
     ) -> Result<LastAndStates<E, D, T>> {
-        stack::run("a simple RNN", &self.layers, x, states, D::simple_rnn_last)
+        stack::run(KIND, &self.layers, x, states, D::simple_rnn_last)
     }
 }
 
@@ -143,7 +143,7 @@ impl<E: Dtype, D: Device<E>> SimpleRnn<E, D> {
         x: Sequence<E, D, T>,
         states: Option<&[State<E, D>]>,
     ) -> Result<OutputsAndStates<E, D, T>> {
-        stack::run("a simple RNN", &self.layers, x, states, |layers, x, states| {
+        stack::run(KIND, &self.layers, x, states, |layers, x, states| {
             stack::layer_by_layer(layers, x, states, reference::simple_rnn)
         })
     }

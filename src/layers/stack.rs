@@ -25,6 +25,25 @@ pub struct RecurrentWeights<E: Dtype = f32, D: Storage<E> = Cpu> {
     pub bias_hh: Tensor<(usize,), E, D>,
 }
 
+/// What tells the stacks of different cells apart.
+#[derive(Clone, Copy)]
+pub(super) struct Kind {
+    /// What errors call it.
+    pub(super) name: &'static str,
+    /// Gates of a cell.
+    pub(super) gates: usize,
+}
+
+/// Features that go into a stack, D.
+pub(super) fn inputs<E: Dtype, D: Storage<E>>(layers: &[RecurrentWeights<E, D>]) -> usize {
+    layers.first().map_or(0, RecurrentWeights::inputs)
+}
+
+/// Features that come out of a stack, the hidden size of its top layer.
+pub(super) fn outputs<E: Dtype, D: Storage<E>>(layers: &[RecurrentWeights<E, D>]) -> usize {
+    layers.last().map_or(0, RecurrentWeights::hidden_size)
+}
+
 /// What a recurrent stack returns: the outputs of its top layer at every step, `(B, T, H)`, and the
 /// state of each layer after the last step.
 pub type OutputsAndStates<E, D, T, S = State<E, D>> = (Sequence<E, D, T>, Vec<S>);
@@ -87,9 +106,9 @@ impl<E: Dtype, D: Storage<E>> LayerState<E, D> for State<E, D> {
     }
 }
 
-/// The layers of a stack whose cells have so many gates, with their first weights.
+/// The layers of a stack, with their first weights.
 pub(super) fn new_layers<E: Dtype + From<f32>, D: Device<E>>(
-    gates: usize,
+    kind: Kind,
     inputs: usize,
     hidden_sizes: &[usize],
     initializer: &mut Initializer,
@@ -105,10 +124,10 @@ pub(super) fn new_layers<E: Dtype + From<f32>, D: Device<E>>(
     let mut layers = Vec::with_capacity(hidden_sizes.len());
     let mut features = inputs;
     for &hidden in hidden_sizes {
-        let rows = gates * hidden;
+        let rows = kind.gates * hidden;
         layers.push(RecurrentWeights {
             weight_ih: initializer.glorot_uniform(rows, features, device),
-            weight_hh: initializer.orthogonal(gates, hidden, device),
+            weight_hh: initializer.orthogonal(kind.gates, hidden, device),
             bias_ih: zeros(rows, device),
             bias_hh: zeros(rows, device),
         });
@@ -117,9 +136,9 @@ pub(super) fn new_layers<E: Dtype + From<f32>, D: Device<E>>(
     Ok(layers)
 }
 
-/// Runs a stack over x, `(B, T, D)`; `kind` is what errors call it.
+/// Runs a stack over x, `(B, T, D)`.
 pub(super) fn run<E: Dtype, D: Device<E>, T: Tape<E, D>, S: LayerState<E, D>, O>(
-    kind: &str,
+    kind: Kind,
     layers: &[RecurrentWeights<E, D>],
     x: Sequence<E, D, T>,
     states: Option<&[S]>,
@@ -134,14 +153,41 @@ pub(super) fn run<E: Dtype, D: Device<E>, T: Tape<E, D>, S: LayerState<E, D>, O>
 type OverTime<E, D, T, S, O> =
     fn(&[RecurrentWeights<E, D>], Sequence<E, D, T>, Option<&[S]>) -> (O, Vec<S>);
 
-/// Refuses an input, `(B, T, D)`, or states that do not fit the weights.
+/// Refuses weights that do not fit one another: they are open to whoever brings their own.
+pub(super) fn check_weights<E: Dtype, D: Storage<E>>(
+    Kind { name, gates }: Kind,
+    layers: &[RecurrentWeights<E, D>],
+) -> Result<()> {
+    if layers.is_empty() {
+        return Err(Error::setting("layers", format!("empty in {name}"), "at least one layer"));
+    }
+    let mut inputs = layers[0].inputs();
+    for (l, layer) in layers.iter().enumerate() {
+        let rows = gates * layer.hidden_size();
+        for (axis, expected, found) in [
+            ("rows of weight_hh", rows, layer.weight_hh.shape().0),
+            ("rows of weight_ih", rows, layer.weight_ih.shape().0),
+            ("columns of weight_ih", inputs, layer.inputs()),
+            ("numbers of bias_ih", rows, layer.bias_ih.shape().0),
+            ("numbers of bias_hh", rows, layer.bias_hh.shape().0),
+        ] {
+            check_size(format_args!("the {axis} of layer {l} of {name}"), expected, found)?;
+        }
+        inputs = layer.hidden_size();
+    }
+    Ok(())
+}
+
+/// Refuses weights that do not fit one another, and an input, `(B, T, D)`, or states that do not fit the
+/// weights.
 pub(super) fn check<E: Dtype, D: Storage<E>, S: LayerState<E, D>>(
-    kind: &str,
+    kind: Kind,
     layers: &[RecurrentWeights<E, D>],
     (batch, time, features): (usize, usize, usize),
     states: Option<&[S]>,
 ) -> Result<()> {
-    let what = format_args!("the features axis of {kind}'s input");
+    check_weights(kind, layers)?;
+    let what = format_args!("the features axis of {}'s input", kind.name);
     check_size(what, layers[0].inputs(), features)?;
     for (name, size) in [("the number of series", batch), ("the number of time steps", time)] {
         if size == 0 {
@@ -235,7 +281,7 @@ pub(super) fn display<E: Dtype, D: Storage<E>>(
     layers: &[RecurrentWeights<E, D>],
     f: &mut fmt::Formatter<'_>,
 ) -> fmt::Result {
-    write!(f, "{name}({}", layers[0].inputs())?;
+    write!(f, "{name}({}", inputs(layers))?;
     for layer in layers {
         write!(f, " -> {}", layer.hidden_size())?;
     }

@@ -46,8 +46,9 @@ impl<E: Dtype, D: Storage<E>> Seq2Seq<E, D> {
     /// Joins the parts of a model.
     ///
     /// # Errors
-    /// [`Error::Setting`] or [`Error::Shape`] when encoder and decoder do not have the same layers,
-    /// the decoder's input is not what `decoder_input` gives it, or the dense layer does not fit.
+    /// [`Error::Setting`] or [`Error::Shape`] when encoder and decoder do not have the same layers, the
+    /// decoder's input is not what `decoder_input` gives it, the dense layer does not fit, or the weights
+    /// of a part do not fit one another.
     #[inline(never)]
     pub fn new(
         encoder: Gru<E, D>,
@@ -55,6 +56,9 @@ impl<E: Dtype, D: Storage<E>> Seq2Seq<E, D> {
         dense: Dense<E, D>,
         decoder_input: DecoderInput,
     ) -> Result<Self> {
+        encoder.check_weights()?;
+        decoder.check_weights()?;
+        dense.check_weights()?;
         if encoder.hidden_sizes() != decoder.hidden_sizes() {
             return Err(Error::setting(
                 "decoder",

@@ -440,7 +440,7 @@ fn print_setup(
             Err(Error::Device { reason, .. }) if cfg!(feature = "cuda") => {
                 println!("(no GPU is used: {reason})");
             }
-            _ => println!("(no GPU is used: these networks are small, and the CPU is fine)"),
+            _ => println!("(no GPU is used: the crate is built without feature `cuda`)"),
         }
     }
     println!("\ntraining part\n{train}\nvalidation part\n{validation}");

@@ -73,6 +73,43 @@ fn sizes_of_nothing_are_refused() {
     }
 }
 
+#[test]
+fn weights_of_ones_own_that_do_not_fit_are_refused_and_not_a_panic() {
+    let (dev, mut init) = (Cpu::default(), Initializer::new(1));
+    let x: Sequence = dev.zeros_like(&(2, 3, 2));
+    let refused = |gru: &Gru| gru.forward(x.clone(), None).map(|_| ()).unwrap_err().to_string();
+    let gru = Gru::new(2, &[5, 4], &mut init, &dev).unwrap();
+
+    let mut empty = gru.clone();
+    empty.layers.clear();
+    assert!(refused(&empty).contains("at least one layer"), "{}", refused(&empty));
+    assert_eq!((empty.inputs(), empty.outputs()), (0, 0));
+    assert_eq!(empty.to_string(), "GRU(0, 0 parameters)");
+
+    let mut other = gru.clone();
+    other.layers.push(other.layers[0].clone());
+    let message = refused(&other);
+    assert!(message.contains("columns of weight_ih of layer 2 of a GRU is 2, but 4"), "{message}");
+
+    let mut lstm = Lstm::new(2, &[5], &mut init, &dev).unwrap();
+    lstm.layers[0] = gru.layers[0].clone();
+    let message = lstm.forward(x.clone(), None).map(|_| ()).unwrap_err().to_string();
+    assert!(message.contains("rows of weight_hh of layer 0 of an LSTM is 15, but 20"), "{message}");
+
+    let mut short = gru.clone();
+    short.layers[1].bias_hh = dev.zeros_like(&(11,));
+    assert!(refused(&short).contains("bias_hh of layer 1 of a GRU is 11, but 12"));
+    let mut dense = Dense::new(4, 2, &mut init, &dev).unwrap();
+    let decoder = Gru::new(4, &[5, 4], &mut init, &dev).unwrap();
+    let model = Seq2Seq::new(short, decoder, dense.clone(), DecoderInput::RepeatLast);
+    assert!(model.unwrap_err().to_string().contains("is 11, but 12"));
+
+    dense.bias = dev.zeros_like(&(3,));
+    let x: Sequence = dev.zeros_like(&(2, 3, 4));
+    let message = dense.forward(x).unwrap_err().to_string();
+    assert!(message.contains("numbers of a dense layer's bias is 3, but 2"), "{message}");
+}
+
 /// States of zeros of the sizes given: by layer (B, H).
 fn states<S: Stack<f32>>(sizes: &[(usize, usize)]) -> States<f32> {
     let dev = Cpu::default();
