@@ -77,15 +77,79 @@ fn expected(case: &Case, weights: &[f64]) -> (f64, Vec<f64>, Vec<f64>) {
         Loss::Mean => 1.0 / (case.batch.len() * f) as f64,
     };
     let mut gradient = vec![0.0; weights.len()];
-    let (mut loss, mut predictions) = (0.0, vec![]);
-    for &i in &case.batch {
-        let (past, future) = (&past[i * p..][..p], &future[i * f..][..f]);
-        let steps = case.future_steps;
-        let (out, squares) = model.series(weights, past, future, steps, scale, Some(&mut gradient));
-        loss += scale * squares;
-        predictions.extend(out);
+    let (mut loss, mut outputs) = (0.0, vec![Vec::new(); past.len() / p]);
+    for (i, output) in outputs.iter_mut().enumerate() {
+        // A series that is in the batch several times counts as often.
+        let scale = scale * case.batch.iter().filter(|&&series| series == i).count() as f64;
+        if scale > 0.0 {
+            let (past, future) = (&past[i * p..][..p], &future[i * f..][..f]);
+            let (steps, gradient) = (case.future_steps, Some(&mut gradient[..]));
+            let (out, squares) = model.series(weights, past, future, steps, scale, gradient);
+            loss += scale * squares;
+            *output = out;
+        }
     }
+    let predictions = case.batch.iter().flat_map(|&i| outputs[i].iter().copied()).collect();
     (loss, gradient, predictions)
+}
+
+/// A layer so large that its gates are computed one after the other (from 171 units on), that a gate is
+/// cut into parts (from 513 on), and a batch of more tiles than there are gradients (600), on threads
+/// that share tiles.
+fn large(hidden: usize, batch: usize) -> Case {
+    let mut numbers = Numbers((hidden * batch) as u64);
+    let shape = NetworkShape {
+        features: 2,
+        outputs: 3,
+        hidden: vec![hidden],
+        decoder_input: DecoderInput::RepeatLast,
+    };
+    let rows = 12;
+    Case {
+        weights: numbers.vec(shape.num_weights(), 2.0 / (hidden as f64).sqrt()),
+        past: numbers.vec(rows * 2 * shape.features, 1.5),
+        future: numbers.vec(rows * 2 * shape.outputs, 1.5),
+        batch: (0..batch).map(|i| (i * i + i / 7) % rows).collect(),
+        loss: Loss::HalfSum,
+        shape,
+        past_steps: 2,
+        future_steps: 2,
+    }
+}
+
+#[test]
+fn large_layers_equal_the_reference_on_any_number_of_threads() {
+    for hidden in [171, 180, 513] {
+        for batch in [33, 100, 600] {
+            let case = large(hidden, batch);
+            let (loss, gradient, predictions) = expected(&case, &wide(&case.weights));
+            let p = case.past_steps * case.shape.features;
+            let past: Vec<f32> =
+                case.batch.iter().flat_map(|&i| case.past[i * p..][..p].to_vec()).collect();
+            for level in Level::available() {
+                let mut on_one_thread = None;
+                for threads in [1, 2, 5] {
+                    let name = format!("H {hidden}, B {batch}, {level}, {threads} threads");
+                    let (actual, found, predicted) = pool(threads).install(|| {
+                        let mut step = case.step(level);
+                        let loss = step.compute_gradient(case.windows(), &case.batch);
+                        let network = Network::new(case.shape.clone(), &case.weights, level);
+                        let predicted = network.predict(&past, case.past_steps, case.future_steps);
+                        (loss, step.gradient().to_vec(), predicted)
+                    });
+                    assert_close(&format!("{name}, loss"), &[actual as f32], &[loss], 2e-6);
+                    assert_close(&format!("{name}, gradient"), &found, &gradient, 1e-5);
+                    assert_close(&format!("{name}, predictions"), &predicted, &predictions, 1e-5);
+                    let bits = (actual, found, predicted);
+                    assert!(*on_one_thread.get_or_insert_with(|| bits.clone()) == bits, "{name}");
+                }
+            }
+        }
+    }
+}
+
+fn pool(threads: usize) -> rayon::ThreadPool {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
 }
 
 #[test]
@@ -140,7 +204,6 @@ fn reference_gradient_is_the_central_difference() {
 
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
-    let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     for level in Level::available() {
         for seed in [3, 14, 15, 92] {
             let mut case = case(seed);

@@ -55,6 +55,18 @@ proptest! {
     }
 }
 
+/// Sizes from which on gates are computed one after the other (4 H, 3 H or H above 512), and from which
+/// on a gate is cut into parts (513).
+#[test]
+fn large_layers_equal_the_reference_on_the_tape() {
+    for hidden in [130, 180, 513] {
+        let sizes = Sizes { batch: 33, time: 2, features: 2, hidden: vec![hidden] };
+        check::<SimpleRnn, SimpleRnn<f64, Cpu>>(&sizes);
+        check::<Gru, Gru<f64, Cpu>>(&sizes);
+        check::<Lstm, Lstm<f64, Cpu>>(&sizes);
+    }
+}
+
 fn sequence(batch: usize, time: usize, features: usize) -> Sequence {
     let values = numbers(&wave(batch * time * features, 0.1, 1.0));
     Cpu::default().tensor_from_vec(values, (batch, time, features))
