@@ -64,6 +64,38 @@ fn exercises_have_no_outputs_and_solutions_have_all() {
     }
 }
 
+/// The runs that are saved reach every target, and every task has a check behind it.
+#[test]
+fn every_check_in_a_solution_passes() {
+    for path in solutions() {
+        let name = path.display();
+        let (mut checks, mut unchecked) = (0, Vec::new());
+        for cell in cells(&read(&path)).iter().filter(|cell| is_code(cell)) {
+            let printed: String = cell["outputs"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|output| text(&output["text"]))
+                .collect();
+            assert!(!printed.contains("not yet"), "{name}, cell {}: {printed}", cell["id"]);
+            let passed = |line: &str| line.starts_with("passed:") || line == "the same";
+            if printed.lines().any(passed) {
+                checks += 1;
+                unchecked.clear();
+            }
+            if cell["metadata"]["exercise"].is_string() {
+                unchecked.push(cell["id"].clone());
+            }
+        }
+        let file = path.file_stem().unwrap().to_string_lossy();
+        assert!(checks > 0 || file.starts_with("0_"), "{name} has no check");
+        // Exercise 4 asks for a choice of columns. It is for the learner to judge, without a target.
+        let allowed: &[Value] =
+            if file.starts_with("exercise_4") { &[json!("e4-26")] } else { &[] };
+        assert_eq!(unchecked, allowed, "{name}: tasks without a check");
+    }
+}
+
 /// JupyterLab shows one of the two, and so does GitHub: SVG in a trusted notebook, else PNG.
 #[test]
 fn every_picture_is_one_bundle_of_svg_and_png() {

@@ -18,11 +18,44 @@ use common::{expect_success, python, root};
 
 // ---- in the kernel ---------------------------------------------------------------------------
 
+/// And says of each task that it is not solved yet, and of what stands before it that it is reached.
 #[test]
-fn every_notebook_runs_as_shipped() {
+fn every_notebook_runs_as_shipped_and_its_tasks_are_unsolved() {
     let _turn = turn();
-    let run = |path| vec!["run".to_owned(), path_text(path)];
+    let ran = |path: &Path| {
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join("as_shipped").join(path.file_name().unwrap())
+    };
+    fs::create_dir_all(ran(&exercises()[0]).parent().unwrap()).unwrap();
+    let run = |path: PathBuf| {
+        let output = path_text(ran(&path));
+        vec!["run".to_owned(), "--output".to_owned(), output, path_text(path)]
+    };
     expect_successes(exercises().into_iter().map(run).collect());
+
+    let mut tasks = 0;
+    for (path, solution) in exercises().iter().zip(solutions()) {
+        let (name, notebook, solution) = (path.display(), read(&ran(path)), read(&solution));
+        let mut task_is_next = false;
+        for (index, cell) in cells(&notebook).iter().enumerate() {
+            let is_task = |other: &Value| {
+                other["id"] == cell["id"] && other["metadata"]["exercise"].is_string()
+            };
+            task_is_next |= cells(&solution).iter().any(is_task);
+            let verdicts = verdicts(cell);
+            if !verdicts.is_empty() {
+                let expected = !task_is_next;
+                assert!(
+                    verdicts.iter().all(|&passed| passed == expected),
+                    "{name}, cell {}: tasks that pass unsolved, or what passes without a task and does \
+                     not: {verdicts:?}, and all should be {expected}",
+                    index + 1
+                );
+                tasks += usize::from(task_is_next);
+                task_is_next = false;
+            }
+        }
+    }
+    assert!(tasks >= 4, "only {tasks} tasks were found");
 }
 
 /// One edit a notebook, as somebody in a class would make it. In the solutions, whose other cells are
@@ -516,6 +549,17 @@ fn notebook_outputs(notebook: &Value) -> impl Iterator<Item = String> {
         (!texts.is_empty()).then_some(texts)
     };
     cells(notebook).iter().filter_map(printed)
+}
+
+/// What the checks in the output of a cell say: whether the target is reached.
+fn verdicts(cell: &Value) -> Vec<bool> {
+    let outputs = cell["outputs"].as_array().into_iter().flatten();
+    let printed: Vec<String> = outputs.map(|output| text(&output["text"])).collect();
+    let verdict = |line: &str| {
+        let unsolved = line.starts_with("not yet");
+        (unsolved || line.starts_with("passed:") || line == "the same").then_some(!unsolved)
+    };
+    printed.iter().flat_map(|printed| printed.lines()).filter_map(verdict).collect()
 }
 
 fn source(cell: &Value) -> String {
