@@ -338,7 +338,8 @@ fn fused<S: Shape, T: Tape<f32, Cpu>, const N: usize>(
         true => Input::Repeated(&x_values, steps),
         false => Input::Sequence(&x_values),
     };
-    let flat = flatten(&layers, head.as_ref(), stack.num_weights());
+    let given_head = head.as_ref().map(|(weight, bias)| (weight, bias));
+    let flat = flatten(&layers, given_head, stack.num_weights());
     let (outputs, saved) = stack.forward(&flat, input, &initial, batch, every_step);
     let tensors = |(mut last, &hidden): (OwnedStates, &usize)| -> [State<f32, Cpu>; N] {
         let parts = [&mut last.hidden, &mut last.cell];
@@ -458,7 +459,7 @@ fn copied<S: Shape>(tensor: &Tensor<S, f32, Cpu>) -> Recycled {
 /// All weights in the order of [`RecurrentStack`].
 fn flatten(
     layers: &[RecurrentWeights<f32, Cpu>],
-    head: Option<&(Tensor<(usize, usize), f32, Cpu>, Tensor<(usize,), f32, Cpu>)>,
+    head: Option<Head<'_, f32, Cpu>>,
     length: usize,
 ) -> Recycled {
     let mut flat = Recycled::new(length);

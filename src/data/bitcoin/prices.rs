@@ -36,10 +36,11 @@ impl Prices {
     /// file as 2014-09-17), `usd` and `eur`. Other columns are left out.
     ///
     /// # Errors
-    /// [`Error::Io`] when the file can not be read, and [`Error::Prices`] with the line of the file
-    /// (for Parquet the row, from 1) and the value when a column is missing or of another type, a
-    /// date is there twice, out of order or missing, a price is not finite and positive, usd / eur
-    /// is not from 0.9 to 1.6, or both prices are equal on five days in a row.
+    /// [`Error::Io`](crate::Error::Io) when the file cannot be read, and
+    /// [`Error::Prices`](crate::Error::Prices) with the line of the file (for Parquet the row,
+    /// from 1) and the value when a column is missing or of another type, a date is there twice, out of
+    /// order or missing, a price is not finite and positive, usd / eur is not from 0.9 to 1.6, or both
+    /// prices are equal on five days in a row.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         Self::load_with(path, Gaps::Refuse)
     }
@@ -58,7 +59,7 @@ impl Prices {
     /// Checks a data frame with the columns `date` (Date), `usd` and `eur` (Float64) in the same way.
     ///
     /// # Errors
-    /// [`Error::Data`] for the reasons of [`Prices::load`], with rows counted from 1.
+    /// [`Error::Data`](crate::Error::Data) for the reasons of [`Prices::load`], with rows counted from 1.
     pub fn from_frame(frame: &DataFrame, gaps: Gaps) -> Result<Self> {
         rows(frame)
             .and_then(|rows| Self::checked(&rows, |row| file::Place::Row.of(row), gaps))
@@ -107,7 +108,8 @@ impl Prices {
     /// beside its place and then moved.
     ///
     /// # Errors
-    /// [`Error::Prices`] when the name has another ending, [`Error::Io`] when the file system refuses.
+    /// [`Error::Prices`](crate::Error::Prices) when the name has another ending,
+    /// [`Error::Io`](crate::Error::Io) when the file system refuses.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let beside = file::beside(path);

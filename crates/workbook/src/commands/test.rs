@@ -15,7 +15,8 @@ pub(crate) fn run(project: &Project) -> Result<()> {
     cargo_test(project, &["--release", "--package", "workbook"])?;
     // What needs polars is compiled without optimisation: with it, that takes longer than all tests
     // together.
-    cargo_test(project, &["--features", "polars", "--lib", "--test", "bitcoin"])
+    cargo_test(project, &["--features", "polars", "--lib", "--test", "bitcoin"])?;
+    cargo_test(project, &["--features", "polars", "--doc", "bitcoin"])
 }
 
 fn cargo_test(project: &Project, arguments: &[&str]) -> Result<()> {
