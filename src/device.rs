@@ -2,10 +2,15 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 use crate::error::{Error, Result};
+use crate::kernels::cpu::level::Level;
 
 /// Where a model is trained.
 ///
-/// A GPU wants feature `cuda`, and an NVIDIA driver from 580 on. [`fit`](crate::train::fit) takes one launch
+/// The CPU computes with the widest instruction set that it has. Trainings with equal seeds are equal bit
+/// for bit on any number of threads, but only on one instruction set: another one adds up in another order,
+/// and a long training amplifies the rounding.
+///
+/// A GPU needs feature `cuda`, and an NVIDIA driver from 580 on. [`fit`](crate::train::fit) takes one launch
 /// a step there; a training on the tape computes with dfdx's own operations, one small kernel after the
 /// other. None of it has run on a GPU so far.
 ///
@@ -79,7 +84,8 @@ impl fmt::Display for Device {
         match self {
             Self::Cpu => {
                 let threads = rayon::current_num_threads();
-                write!(f, "CPU, {threads} {}", if threads == 1 { "thread" } else { "threads" })
+                let unit = if threads == 1 { "thread" } else { "threads" };
+                write!(f, "CPU, {threads} {unit}, {}", Level::best())
             }
             Self::Cuda(number) => write!(f, "CUDA, GPU {number}"),
         }
@@ -91,9 +97,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_cpu_tells_the_threads_that_it_computes_with() {
+    fn the_cpu_tells_the_threads_and_the_instruction_set_that_it_computes_with() {
         for (threads, expected) in [(1, "CPU, 1 thread"), (3, "CPU, 3 threads")] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let expected = format!("{expected}, {}", Level::best());
             assert_eq!(pool.install(|| Device::Cpu.to_string()), expected);
         }
     }

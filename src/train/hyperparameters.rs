@@ -61,7 +61,8 @@ pub struct Hyperparameters {
     pub max_seconds: Option<f64>,
     /// Part of the series that is set aside for validation.
     pub validation_fraction: f64,
-    /// Draws the first weights and the order of the series.
+    /// Draws the first weights and the order of the series. Equal seeds give equal models, bit for bit, on
+    /// machines with the same instruction set: see [`Device`].
     pub seed: u64,
     /// What [`fit`](crate::train::fit) computes on. The model itself stays on the CPU.
     pub device: Device,
