@@ -428,6 +428,7 @@ fn files_of_other_kinds_are_recognised() {
         (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "it is a pickle, as torch.save wrote"),
         (b"\x80\x04\x95\x01\0\0\0\0\0\0\0}\x94.", "it is a pickle"),
         (b"\x89HDF\r\n\x1a\n\0\0\0\0", "it is an HDF5 file, as Keras writes"),
+        (b"\x08\x07\x12\x07pytorch\x1a", "it looks like an ONNX file"),
         (b"GGUF\x03\0\0\0\0\0\0\0", "it is a GGUF file"),
         (b"version https://git-lfs.github.com/spec/v1\noid", "it is a pointer of Git LFS"),
         (b"\n<!DOCTYPE html><html>", "it is a web page"),

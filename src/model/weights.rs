@@ -57,7 +57,8 @@ pub fn save_weights<D: CopySlice<f32>>(
 
 /// Replaces the weights of a layer or a model by those that [`save_weights`] has written to `path`,
 /// or PyTorch under the same names. The sizes must be those of the model, and on an error the model
-/// stays as it was. Of a checkpoint, the model in it is taken.
+/// stays as it was. Of a checkpoint, the model in it is taken. A part of a saved model alone is
+/// `Seq2Seq::load(path)?.encoder().clone()`.
 ///
 /// Weights in F64, F16 or BF16 become f32, which a printed line says.
 ///
@@ -111,9 +112,12 @@ impl Seq2Seq {
     /// that has another shape or another type of number, or that has a value that is not finite as f32.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = read(path)?;
-        let file = parse(path, &bytes)?;
-        let metadata = metadata(&bytes);
+        Self::of_bytes(path, &read(path)?)
+    }
+
+    fn of_bytes(path: &Path, bytes: &[u8]) -> Result<Self> {
+        let file = parse(path, bytes)?;
+        let metadata = metadata(bytes);
         let named = metadata.get(DECODER_INPUT).map(String::as_str);
         let saved_type = metadata.get(SAVED_TYPE).map(|name| short(name));
         if let (None, Some(other)) = (named, saved_type.filter(|&name| name != "Seq2Seq")) {
@@ -225,7 +229,7 @@ fn write<D: CopySlice<f32>>(
     file::replace(path, &bytes).map_err(|e| Error::io(path, e))
 }
 
-/// A file that [`Seq2Seq::save_with`] has written, less the model.
+/// A file that [`Seq2Seq::save_with`] has written.
 pub(crate) struct Extras {
     path: PathBuf,
     bytes: Vec<u8>,
@@ -238,6 +242,10 @@ impl Extras {
         parse(path, &bytes)?;
         let metadata = metadata(&bytes);
         Ok(Self { path: path.to_owned(), bytes, metadata })
+    }
+
+    pub(crate) fn model(&self) -> Result<Seq2Seq> {
+        Seq2Seq::of_bytes(&self.path, &self.bytes)
     }
 
     pub(crate) fn metadata(&self, name: &str) -> Option<&str> {
@@ -290,6 +298,10 @@ fn other_kind(bytes: &[u8]) -> Option<&'static str> {
         [0x89, b'H', b'D', b'F', ..] => Some(
             "it is an HDF5 file, as Keras writes; the weights have to be saved under PyTorch's names \
              with safetensors.numpy.save_file",
+        ),
+        [8, _, 0x12, ..] => Some(
+            "it looks like an ONNX file; in Python, \
+             safetensors.torch.save_file(model.state_dict(), path) writes what is needed here",
         ),
         [b'G', b'G', b'U', b'F', ..] => Some("it is a GGUF file, which holds language models"),
         _ if begins("version https://git-lfs") => {
