@@ -41,6 +41,7 @@ pub mod data;
 mod device;
 mod error;
 pub mod evaluate;
+mod file;
 mod instances;
 mod interrupt;
 pub mod kernels;

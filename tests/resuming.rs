@@ -1,10 +1,11 @@
-//! A training that goes on from its checkpoint.
+//! The file that a training goes on from. That it comes to the same is tested beside the code, in
+//! `src/train/checkpoint.rs`, where a training can be cut short at a given step.
 
 use seq2seq::layers::Parameters;
 use seq2seq::prelude::*;
 use std::fs;
 use std::path::Path;
-use std::thread;
+use std::process::Command;
 
 fn data(seed: u64) -> (Dataset, Dataset) {
     let settings = NoisyTwoSines { series: 80, seed, ..Default::default() };
@@ -15,47 +16,6 @@ fn data(seed: u64) -> (Dataset, Dataset) {
 fn weights(model: &Seq2Seq) -> Vec<u32> {
     let all = model.parameters();
     all.iter().flat_map(|(_, p)| p.to_vec()).map(f32::to_bits).collect()
-}
-
-/// The epochs that a checkpoint tells of.
-fn epochs_in(path: &Path) -> usize {
-    String::from_utf8_lossy(&fs::read(path).unwrap()).matches("train_mse_all").count()
-}
-
-/// Trains with a checkpoint, and copies the file as soon as it is there, as if the kernel had been
-/// culled then. Goes on from the copy, and compares.
-#[track_caller]
-fn interrupted_and_resumed(settings: Hyperparameters) {
-    let folder = tempfile::tempdir().unwrap();
-    let (path, early) = (folder.path().join("whole"), folder.path().join("early"));
-    let (train, validation) = data(1);
-    let mut model = Seq2Seq::stacked(1, &settings).unwrap();
-    let history = thread::scope(|scope| {
-        let training = scope.spawn(|| {
-            fit_with_checkpoint(&mut model, &train, &validation, &settings, &path).unwrap()
-        });
-        while fs::copy(&path, &early).is_err() {
-            thread::yield_now();
-        }
-        training.join().unwrap()
-    });
-    let done = epochs_in(&early);
-    assert!((1..history.epochs().len()).contains(&done), "nothing is left to do after {done}");
-
-    let (resumed, whole) = resume(&early, &train, &validation).unwrap();
-    assert!(weights(&resumed) == weights(&model), "other weights");
-    assert_eq!((whole.end(), whole.epochs().len()), (history.end(), history.epochs().len()));
-    for (a, b) in whole.epochs().iter().zip(history.epochs()) {
-        assert_eq!(
-            (a.loss, a.train_mse, a.validation_mse),
-            (b.loss, b.train_mse, b.validation_mse)
-        );
-    }
-    assert_eq!(epochs_in(&early), history.epochs().len(), "the checkpoint was not renewed");
-
-    // Once more: nothing is left to do.
-    let (again, _) = resume(&early, &train, &validation).unwrap();
-    assert!(weights(&again) == weights(&model), "a training that has ended went on");
 }
 
 fn settings() -> Hyperparameters {
@@ -69,20 +29,6 @@ fn settings() -> Hyperparameters {
 }
 
 #[test]
-fn a_training_that_goes_on_comes_to_the_same() {
-    let schedule = Schedule::Cosine { warmup_fraction: 0.1 };
-    interrupted_and_resumed(Hyperparameters { schedule, clip_norm: Some(0.1), ..settings() });
-    let optimizer = Optimizer::RmsProp { decay: 0.9, momentum: 0.5 };
-    interrupted_and_resumed(Hyperparameters { optimizer, learning_rate: 0.001, ..settings() });
-}
-
-#[test]
-fn so_does_one_with_patience() {
-    let patience = Some(10);
-    interrupted_and_resumed(Hyperparameters { patience, epochs: 5000, ..settings() });
-}
-
-#[test]
 fn a_checkpoint_holds_a_model() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("checkpoint");
@@ -91,6 +37,78 @@ fn a_checkpoint_holds_a_model() {
     let mut model = Seq2Seq::stacked(1, &short).unwrap();
     fit_with_checkpoint(&mut model, &train, &validation, &short, &path).unwrap();
     assert!(weights(&Seq2Seq::load(&path).unwrap()) == weights(&model));
+    let mut other = Seq2Seq::stacked(1, &Hyperparameters { seed: 2, ..short }).unwrap();
+    load_weights(&mut other, &path).unwrap();
+    assert!(weights(&other) == weights(&model));
+}
+
+/// Replaces a part of a file, which occurs once, by one of the same length.
+fn exchange(path: &Path, old: &str, new: &str) {
+    assert_eq!(old.len(), new.len());
+    let mut bytes = fs::read(path).unwrap();
+    let mut found =
+        bytes.windows(old.len()).enumerate().filter(|(_, part)| *part == old.as_bytes());
+    let (at, _) = found.next().unwrap();
+    assert!(found.next().is_none(), "{old} occurs twice");
+    bytes[at..at + new.len()].copy_from_slice(new.as_bytes());
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_checkpoint_of_another_version_is_refused_with_that_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint");
+    let (train, validation) = data(1);
+    let short = Hyperparameters { epochs: 1, ..settings() };
+    let mut model = Seq2Seq::stacked(1, &short).unwrap();
+    fit_with_checkpoint(&mut model, &train, &validation, &short, &path).unwrap();
+    exchange(&path, r#"\"form\":2"#, r#"\"form\":3"#);
+    let message = resume(&path, &train, &validation).unwrap_err().to_string();
+    assert!(
+        message.contains("of a newer version of this crate, which cannot be resumed"),
+        "{message}"
+    );
+    // The first version had no such number.
+    exchange(&path, r#"\"form\":3"#, r#"\"none\":3"#);
+    let message = resume(&path, &train, &validation).unwrap_err().to_string();
+    assert!(
+        message.contains("of an older version of this crate, which cannot be resumed"),
+        "{message}"
+    );
+    assert!(weights(&Seq2Seq::load(&path).unwrap()) == weights(&model));
+}
+
+#[test]
+fn going_on_with_other_instructions_is_said() {
+    let name = "going_on_with_other_instructions_is_said";
+    if std::env::var_os("IN_A_PROCESS_OF_ITS_OWN").is_none() {
+        let mut again = Command::new(std::env::current_exe().unwrap());
+        again.args([name, "--exact", "--nocapture"]).env("IN_A_PROCESS_OF_ITS_OWN", "1");
+        let output = again.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let said: Vec<_> = text.lines().filter(|line| line.contains(" instructions ")).collect();
+        let [line] = said[..] else { panic!("not once: {text}") };
+        assert!(line.starts_with("it was trained with ???"), "{line}");
+        assert!(
+            line.ends_with("the results differ in rounding from those of one machine"),
+            "{line}"
+        );
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint");
+    let (train, validation) = data(1);
+    let short = Hyperparameters { epochs: 1, ..settings() };
+    let mut model = Seq2Seq::stacked(1, &short).unwrap();
+    fit_with_checkpoint(&mut model, &train, &validation, &short, &path).unwrap();
+    resume(&path, &train, &validation).unwrap();
+    let text = String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned();
+    let (_, rest) = text.split_once(r#"\"instructions\":\""#).unwrap();
+    let (here, _) = rest.split_once('\\').unwrap();
+    let before = |of: &str| format!(r#"\"instructions\":\"{of}"#);
+    exchange(&path, &before(here), &before(&"?".repeat(here.len())));
+    resume(&path, &train, &validation).unwrap();
 }
 
 #[test]
@@ -115,9 +133,15 @@ fn what_is_no_checkpoint_is_refused() {
     refused("not a complete safetensors file");
 
     fs::write(&path, &whole).unwrap();
-    let (other, _) = data(2);
-    let message = resume(&path, &other, &validation).unwrap_err().to_string();
-    assert!(message.contains("was on other series than these 40"), "{message}");
+    let (other_train, other_validation) = data(2);
+    let other_series = |train, validation, part: &str| {
+        let message = resume(&path, train, validation).unwrap_err().to_string();
+        let start = format!("the {part} part of the training in ");
+        let end = " was another one than these 40 series: make it with the same settings and seed";
+        assert!(message.contains(&start) && message.ends_with(end), "{message}");
+    };
+    other_series(&other_train, &validation, "training");
+    other_series(&train, &other_validation, "validation");
     assert_eq!(fs::read(&path).unwrap(), whole, "the checkpoint was touched");
 }
 

@@ -17,13 +17,19 @@ use crate::random::{Stream, stream};
 /// The layers of one model share one initializer, so that no two of them start alike.
 #[derive(Clone, Debug)]
 pub struct Initializer {
-    rng: ChaCha8Rng,
+    /// None draws nothing.
+    rng: Option<ChaCha8Rng>,
 }
 
 impl Initializer {
     /// The same seed gives the same weights on every machine.
     pub fn new(seed: u64) -> Self {
-        Self { rng: stream(seed, Stream::Weights) }
+        Self { rng: Some(stream(seed, Stream::Weights)) }
+    }
+
+    /// All zeros, for weights that are about to be read: to draw large orthogonal matrices takes seconds.
+    pub(crate) fn zeros() -> Self {
+        Self { rng: None }
     }
 
     /// `(rows, columns)`, uniform in ±√(6 / (rows + columns)).
@@ -37,8 +43,11 @@ impl Initializer {
         E: Dtype + From<f32>,
         D: TensorFromVec<E>,
     {
+        let Some(rng) = &mut self.rng else {
+            return device.tensor_from_vec(vec![E::default(); rows * columns], (rows, columns));
+        };
         let limit = (6.0 / (rows + columns) as f64).sqrt();
-        let mut draw = || (2.0 * self.rng.random::<f64>() - 1.0) * limit;
+        let mut draw = || (2.0 * rng.random::<f64>() - 1.0) * limit;
         let values = (0..rows * columns).map(|_| (draw() as f32).into());
         device.tensor_from_vec(values.collect(), (rows, columns))
     }
@@ -58,32 +67,36 @@ impl Initializer {
         E: Dtype + From<f32>,
         D: TensorFromVec<E>,
     {
+        let Some(rng) = &mut self.rng else {
+            let values = vec![E::default(); gates * hidden * hidden];
+            return device.tensor_from_vec(values, (gates * hidden, hidden));
+        };
         let mut values = Vec::with_capacity(gates * hidden * hidden);
         for _ in 0..gates {
-            let rows = self.orthonormal_rows(hidden);
+            let rows = orthonormal_rows(rng, hidden);
             values.extend(rows.iter().flatten().map(|&v| E::from(v as f32)));
         }
         device.tensor_from_vec(values, (gates * hidden, hidden))
     }
+}
 
-    /// An orthogonal matrix, uniformly from all of its size: Gram-Schmidt on normal vectors. Each
-    /// vector is cleaned twice, which keeps the precision of f64 at any size.
-    fn orthonormal_rows(&mut self, size: usize) -> Vec<Vec<f64>> {
-        let mut rows: Vec<Vec<f64>> = Vec::with_capacity(size);
-        for _ in 0..size {
-            let mut row: Vec<f64> = (0..size).map(|_| self.rng.sample(StandardNormal)).collect();
-            for _ in 0..2 {
-                for other in &rows {
-                    let overlap = dot(&row, other);
-                    row.iter_mut().zip(other).for_each(|(r, o)| *r -= overlap * o);
-                }
+/// An orthogonal matrix, uniformly from all of its size: Gram-Schmidt on normal vectors. Each
+/// vector is cleaned twice, which keeps the precision of f64 at any size.
+fn orthonormal_rows(rng: &mut ChaCha8Rng, size: usize) -> Vec<Vec<f64>> {
+    let mut rows: Vec<Vec<f64>> = Vec::with_capacity(size);
+    for _ in 0..size {
+        let mut row: Vec<f64> = (0..size).map(|_| rng.sample(StandardNormal)).collect();
+        for _ in 0..2 {
+            for other in &rows {
+                let overlap = dot(&row, other);
+                row.iter_mut().zip(other).for_each(|(r, o)| *r -= overlap * o);
             }
-            let norm = dot(&row, &row).sqrt();
-            row.iter_mut().for_each(|r| *r /= norm);
-            rows.push(row);
         }
-        rows
+        let norm = dot(&row, &row).sqrt();
+        row.iter_mut().for_each(|r| *r /= norm);
+        rows.push(row);
     }
+    rows
 }
 
 /// The sum runs in eight lanes, which the compiler turns into vector instructions: with one, drawing
@@ -107,4 +120,20 @@ where
     D: TensorFromVec<E>,
 {
     device.tensor_from_vec(vec![E::default(); length], (length,))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dfdx::tensor::Cpu;
+
+    /// What [`Seq2Seq::load`](crate::model::Seq2Seq::load) makes a model with.
+    #[test]
+    fn zeros_draws_nothing() {
+        let (mut zeros, dev) = (Initializer::zeros(), Cpu::default());
+        let weights: [Tensor<(usize, usize), f32, Cpu>; 2] =
+            [zeros.glorot_uniform(3, 2, &dev), zeros.orthogonal(3, 2, &dev)];
+        let all: Vec<f32> = weights.iter().flat_map(Tensor::as_vec).collect();
+        assert_eq!(all, [0.0; 3 * 2 + 3 * 2 * 2]);
+    }
 }

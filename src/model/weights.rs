@@ -4,17 +4,24 @@
 
 use dfdx::tensor::Cpu;
 use dfdx::tensor_ops::Device;
+use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{DecoderInput, Seq2Seq};
 use crate::error::{Error, Result};
+use crate::file;
 use crate::layers::{Dense, Gru, Initializer, Parameters};
 
 /// The one setting of a model that its weights do not tell, among the file's metadata.
 const DECODER_INPUT: &str = "decoder_input";
+/// Rust's type of what [`save_weights`] has written, among the file's metadata.
+const SAVED_TYPE: &str = "saved_type";
+/// How the names of a checkpoint's vectors begin that are no weights. PyTorch has no weight of such a
+/// name: `training` is an attribute of all its modules.
+const EXTRA: &str = "training.";
 
 /// Writes the weights of a layer or a model to `path`, as f32 safetensors under PyTorch's names. A
 /// file that is there is replaced only once the new one is complete.
@@ -35,37 +42,39 @@ const DECODER_INPUT: &str = "decoder_input";
 /// # Ok::<(), Error>(())
 /// ```
 ///
+/// For a [`Seq2Seq`], [`Seq2Seq::save`] also writes what the decoder reads.
+///
 /// # Errors
-/// [`Error::Io`] when the file can not be written, and [`Error::Weights`] when two weights have the
+/// [`Error::Io`] when the file cannot be written, and [`Error::Weights`] when two weights have the
 /// same name.
 pub fn save_weights<D: Device<f32>>(
     model: &impl Parameters<f32, D>,
     path: impl AsRef<Path>,
 ) -> Result<()> {
-    write(model, Vec::new(), None, path.as_ref())
+    let saved_type = std::any::type_name_of_val(model).to_owned();
+    let metadata = HashMap::from([(SAVED_TYPE.to_owned(), saved_type)]);
+    write(model, Vec::new(), metadata, path.as_ref())
 }
 
 /// Replaces the weights of a layer or a model by those that [`save_weights`] has written to `path`,
 /// or PyTorch under the same names. The sizes must be those of the model, and on an error the model
-/// stays as it was.
+/// stays as it was. Of a checkpoint, the model in it is taken. A part of a saved model alone is
+/// `Seq2Seq::load(path)?.encoder().clone()`.
+///
+/// Weights in F64, F16 or BF16 become f32, which a printed line says.
 ///
 /// # Errors
-/// [`Error::Io`] when the file can not be read, and [`Error::Weights`] when it is cut off, is not a
-/// safetensors file, lacks a weight of the model, has one that the model lacks, or has one of
-/// another shape.
+/// [`Error::Io`] when the file cannot be read, and [`Error::Weights`] when it is cut off or is not a
+/// safetensors file, and with the name of the first weight that the file lacks, that the model has no
+/// place for, that has another shape or another type of number, or that has a value that is not finite as
+/// f32.
 pub fn load_weights<D: Device<f32>>(
     model: &mut impl Parameters<f32, D>,
     path: impl AsRef<Path>,
 ) -> Result<()> {
     let path = path.as_ref();
     let bytes = read(path)?;
-    let file = parse(path, &bytes)?;
-    let known: HashSet<String> = model.parameters().into_iter().map(|(name, _)| name).collect();
-    // The smallest of the names, so that the same file always gives the same message.
-    if let Some(name) = file.names().into_iter().filter(|&name| !known.contains(name)).min() {
-        return Err(Error::weights(path, format!("{name} is not a weight of this model")));
-    }
-    copy_into(model, path, &file)
+    copy_into(model, path, &parse(path, &bytes)?)
 }
 
 impl Seq2Seq {
@@ -73,7 +82,7 @@ impl Seq2Seq {
     /// is replaced only once the new one is complete.
     ///
     /// # Errors
-    /// [`Error::Io`] when the file can not be written.
+    /// [`Error::Io`] when the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         self.save_with(Vec::new(), [], path.as_ref())
     }
@@ -87,73 +96,123 @@ impl Seq2Seq {
     ) -> Result<()> {
         let mut all = HashMap::from_iter(metadata);
         all.insert(DECODER_INPUT.to_owned(), format!("{:?}", self.decoder_input()));
-        write(self, vectors, Some(all), path)
+        write(self, vectors, all, path)
     }
 
-    /// Reads a model that [`Seq2Seq::save`] has written, or PyTorch under the same names. The sizes
-    /// follow from the weights. Without the metadata of this crate the decoder's input is taken to
-    /// be the encoder's last output where the sizes allow it, and zeros otherwise.
+    /// Reads a model that [`Seq2Seq::save`] or a training with a checkpoint has written, or PyTorch under
+    /// the same names. The sizes follow from the weights. Where the metadata do not tell what the decoder
+    /// reads, as in PyTorch's files, it is taken to be the encoder's last output where the sizes allow
+    /// it, and zeros otherwise; a printed line says so.
+    ///
+    /// Weights in F64, F16 or BF16 become f32, which a printed line says, too.
     ///
     /// # Errors
-    /// [`Error::Io`] when the file can not be read, [`Error::Weights`] when it is cut off, is not a
-    /// safetensors file, or does not hold a model of this kind.
+    /// [`Error::Io`] when the file cannot be read, and [`Error::Weights`] when it is cut off or is not a
+    /// safetensors file, when the metadata contradict the weights or tell of another kind of model, and
+    /// with the name of the first weight that the file lacks, that this kind of model has no place for,
+    /// that has another shape or another type of number, or that has a value that is not finite as f32.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = read(path)?;
-        let file = parse(path, &bytes)?;
-        let shape = |name: &str| file.tensor(name).map(|t| t.shape().to_vec());
-        let matrix = |name: &str| match shape(name).as_deref() {
-            Ok(&[rows, columns]) => Ok((rows, columns)),
-            Ok(other) => Err(Error::weights(path, format!("{name} is {other:?}, not a matrix"))),
-            Err(_) => Err(Error::weights(path, format!("{name} is missing"))),
-        };
-        let dev = Cpu::default();
-        let mut init = Initializer::new(0); // every value is replaced below
-        let mut gru = |part: &str| {
-            let (_, inputs) = matrix(&format!("{part}.weight_ih_l0"))?;
-            let mut hidden_sizes = Vec::new();
-            while shape(&format!("{part}.weight_ih_l{}", hidden_sizes.len())).is_ok() {
-                let (_, hidden) = matrix(&format!("{part}.weight_hh_l{}", hidden_sizes.len()))?;
-                hidden_sizes.push(hidden);
-            }
-            Gru::new(inputs, &hidden_sizes, &mut init, &dev)
-        };
-        let encoder = gru("encoder")?;
-        let decoder = gru("decoder")?;
-        let (outputs, inputs) = matrix("dense.weight")?;
-        let dense = Dense::new(inputs, outputs, &mut init, &dev)?;
+        Self::of_bytes(path, &read(path)?)
+    }
 
-        let metadata = SafeTensors::read_metadata(&bytes).ok();
-        let named = metadata.and_then(|(_, m)| m.metadata().as_ref()?.get(DECODER_INPUT).cloned());
-        let decoder_input = match named.as_deref() {
+    fn of_bytes(path: &Path, bytes: &[u8]) -> Result<Self> {
+        let file = parse(path, bytes)?;
+        let metadata = metadata(bytes);
+        let named = metadata.get(DECODER_INPUT).map(String::as_str);
+        let saved_type = metadata.get(SAVED_TYPE).map(|name| short(name));
+        if let (None, Some(other)) = (named, saved_type.filter(|&name| name != "Seq2Seq")) {
+            let reason =
+                format!("they are those of {other}, not of Seq2Seq; load_weights reads them");
+            return Err(Error::weights(path, reason));
+        }
+
+        let (encoder_inputs, encoder) = gru_sizes(path, &file, "encoder")?;
+        let (decoder_inputs, decoder) = gru_sizes(path, &file, "decoder")?;
+        let (outputs, inputs) = matrix(path, &file, "dense.weight")?;
+        let decoder_input = match named {
             Some("RepeatLast") => DecoderInput::RepeatLast,
             Some("Zeros") => DecoderInput::Zeros,
             Some(other) => {
                 let reason = format!("{DECODER_INPUT} is {other}, not RepeatLast or Zeros");
                 return Err(Error::weights(path, reason));
             }
-            None if decoder.inputs() == encoder.outputs() => DecoderInput::RepeatLast,
+            None if encoder.last() == Some(&decoder_inputs) => DecoderInput::RepeatLast,
             None => DecoderInput::Zeros,
         };
-        let mut model = Seq2Seq::new(encoder, decoder, dense, decoder_input)
-            .map_err(|e| Error::weights(path, e.to_string()))?;
+        let (dev, mut init) = (Cpu::default(), Initializer::zeros());
+        let mut empty = || {
+            let encoder = Gru::new(encoder_inputs, &encoder, &mut init, &dev)?;
+            let decoder = Gru::new(decoder_inputs, &decoder, &mut init, &dev)?;
+            let dense = Dense::new(inputs, outputs, &mut init, &dev)?;
+            Self::new(encoder, decoder, dense, decoder_input)
+        };
+        let mut model = empty().map_err(|e| Error::weights(path, e.to_string()))?;
         copy_into(&mut model, path, &file)?;
+        if named.is_none() {
+            let path = path.display();
+            println!("{path}: no {DECODER_INPUT} in the metadata, taken to be {decoder_input:?}");
+        }
         Ok(model)
     }
 }
 
-/// Writes beside the file, then renames.
+/// The last part of the name of a type, `Gru`, or a tuple as it is.
+fn short(type_name: &str) -> &str {
+    if type_name.starts_with('(') {
+        return type_name;
+    }
+    let path = type_name.split('<').next().unwrap_or(type_name);
+    path.rsplit("::").next().unwrap_or(path)
+}
+
+/// The inputs of a stack of GRUs, and the units of each layer.
+fn gru_sizes(path: &Path, file: &SafeTensors<'_>, part: &str) -> Result<(usize, Vec<usize>)> {
+    const GATES: usize = 3;
+    let (_, inputs) = matrix(path, file, &format!("{part}.weight_ih_l0"))?;
+    let mut hidden_sizes = Vec::new();
+    loop {
+        let layer = hidden_sizes.len();
+        let [input, recurrent] = ["ih", "hh"].map(|kind| format!("{part}.weight_{kind}_l{layer}"));
+        if layer > 0 && file.tensor(&input).is_err() {
+            return Ok((inputs, hidden_sizes));
+        }
+        let (_, hidden) = matrix(path, file, &recurrent)?;
+        // Checked before there is a model, which then is no larger than the file.
+        for name in [input, recurrent] {
+            let (rows, columns) = matrix(path, file, &name)?;
+            if hidden.checked_mul(GATES) != Some(rows) {
+                let reason = format!(
+                    "{name} is [{rows}, {columns}], but a GRU of {hidden} units has {GATES} rows a unit"
+                );
+                return Err(Error::weights(path, reason));
+            }
+        }
+        hidden_sizes.push(hidden);
+    }
+}
+
+/// The rows and columns of a matrix.
+fn matrix(path: &Path, file: &SafeTensors<'_>, name: &str) -> Result<(usize, usize)> {
+    let tensor = file.tensor(name).map_err(|_| missing(path, file, name))?;
+    match tensor.shape() {
+        &[rows, columns] => Ok((rows, columns)),
+        other => Err(Error::weights(path, format!("{name} is {other:?}, not a matrix"))),
+    }
+}
+
 fn write<D: Device<f32>>(
     model: &impl Parameters<f32, D>,
-    vectors: Vec<(&str, &[f32])>,
-    metadata: Option<HashMap<String, String>>,
+    extra: Vec<(&str, &[f32])>,
+    metadata: HashMap<String, String>,
     path: &Path,
 ) -> Result<()> {
     let mut names = HashSet::new();
     let mut tensors = Vec::new();
     let weights = model.parameters().into_iter().map(|(name, p)| (name, p.shape(), p.to_vec()));
-    let vectors = vectors.into_iter().map(|(name, v)| (name.to_owned(), vec![v.len()], v.to_vec()));
-    for (name, shape, values) in weights.chain(vectors) {
+    let extra =
+        extra.into_iter().map(|(name, v)| (format!("{EXTRA}{name}"), vec![v.len()], v.to_vec()));
+    for (name, shape, values) in weights.chain(extra) {
         if !names.insert(name.clone()) {
             return Err(Error::weights(path, format!("two weights are called {name}")));
         }
@@ -166,19 +225,12 @@ fn write<D: Device<f32>>(
             .map_err(|e| Error::weights(path, e.to_string()))?;
         views.push((name.as_str(), view));
     }
-    let bytes =
-        safetensors::serialize(views, metadata).map_err(|e| Error::weights(path, e.to_string()))?;
-
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".part");
-    let beside = Path::new(&beside);
-    fs::write(beside, bytes).and_then(|()| fs::rename(beside, path)).map_err(|e| {
-        let _ = fs::remove_file(beside); // it may not be there at all
-        Error::io(path, e)
-    })
+    let bytes = safetensors::serialize(views, Some(metadata))
+        .map_err(|e| Error::weights(path, e.to_string()))?;
+    file::replace(path, &bytes).map_err(|e| Error::io(path, e))
 }
 
-/// A file that [`Seq2Seq::save_with`] has written, less the model.
+/// A file that [`Seq2Seq::save_with`] has written.
 pub(crate) struct Extras {
     path: PathBuf,
     bytes: Vec<u8>,
@@ -189,9 +241,12 @@ impl Extras {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let bytes = read(path)?;
         parse(path, &bytes)?;
-        let metadata = SafeTensors::read_metadata(&bytes).ok();
-        let metadata = metadata.and_then(|(_, m)| m.metadata().clone()).unwrap_or_default();
+        let metadata = metadata(&bytes);
         Ok(Self { path: path.to_owned(), bytes, metadata })
+    }
+
+    pub(crate) fn model(&self) -> Result<Seq2Seq> {
+        Seq2Seq::of_bytes(&self.path, &self.bytes)
     }
 
     pub(crate) fn metadata(&self, name: &str) -> Option<&str> {
@@ -201,8 +256,9 @@ impl Extras {
     /// A vector, if the file has it.
     pub(crate) fn vector(&self, name: &str) -> Result<Option<Vec<f32>>> {
         let file = parse(&self.path, &self.bytes)?;
-        let Ok(tensor) = file.tensor(name) else { return Ok(None) };
-        floats(&self.path, name, &tensor).map(Some)
+        let name = format!("{EXTRA}{name}");
+        let Ok(tensor) = file.tensor(&name) else { return Ok(None) };
+        floats(&self.path, &name, &tensor).map(Some)
     }
 }
 
@@ -211,8 +267,52 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>> {
-    SafeTensors::deserialize(bytes)
-        .map_err(|e| Error::weights(path, format!("not a complete safetensors file ({e})")))
+    SafeTensors::deserialize(bytes).map_err(|e| {
+        let found = other_kind(bytes).map_or_else(|| e.to_string(), str::to_owned);
+        Error::weights(path, format!("not a complete safetensors file ({found})"))
+    })
+}
+
+fn metadata(bytes: &[u8]) -> HashMap<String, String> {
+    let metadata = SafeTensors::read_metadata(bytes).ok();
+    metadata.and_then(|(_, m)| m.metadata().clone()).unwrap_or_default()
+}
+
+/// What a file is that is no safetensors file, by its first bytes, and what to do about it.
+fn other_kind(bytes: &[u8]) -> Option<&'static str> {
+    // Nine bytes in, a safetensors file begins its header. The lengths before it look like anything.
+    let cut_off = bytes.len() <= 8 || bytes[8] == b'{';
+    let text = bytes.trim_ascii_start();
+    let begins =
+        |tag: &str| text.get(..tag.len()).is_some_and(|t| t.eq_ignore_ascii_case(tag.as_bytes()));
+    match bytes {
+        [] => Some("it is empty"),
+        _ if cut_off => None,
+        [b'P', b'K', 3, 4, ..] => Some(
+            "it is a zip archive, as torch.save and Keras write; in Python, \
+             safetensors.torch.save_file(model.state_dict(), path) writes what is needed here",
+        ),
+        [0x80, 0..=5, ..] => Some(
+            "it is a pickle, as torch.save wrote; in Python, \
+             safetensors.torch.save_file(model.state_dict(), path) writes what is needed here",
+        ),
+        [0x89, b'H', b'D', b'F', ..] => Some(
+            "it is an HDF5 file, as Keras writes; the weights have to be saved under PyTorch's names \
+             with safetensors.numpy.save_file",
+        ),
+        [8, _, 0x12, ..] => Some(
+            "it looks like an ONNX file; in Python, \
+             safetensors.torch.save_file(model.state_dict(), path) writes what is needed here",
+        ),
+        [b'G', b'G', b'U', b'F', ..] => Some("it is a GGUF file, which holds language models"),
+        _ if begins("version https://git-lfs") => {
+            Some("it is a pointer of Git LFS, not the file itself; `git lfs pull` fetches that")
+        }
+        _ if begins("<!doctype html") || begins("<html") => {
+            Some("it is a web page; download the file itself, not the page that shows it")
+        }
+        _ => None,
+    }
 }
 
 /// Takes every weight of the model from the file, or, when one does not fit, none at all.
@@ -221,28 +321,119 @@ fn copy_into<D: Device<f32>>(
     path: &Path,
     file: &SafeTensors<'_>,
 ) -> Result<()> {
-    let mut weights = Vec::new();
+    let mut tensors = Vec::new();
     for (name, parameter) in model.parameters() {
-        let tensor =
-            file.tensor(&name).map_err(|_| Error::weights(path, format!("{name} is missing")))?;
-        if tensor.dtype() != Dtype::F32 || tensor.shape() != parameter.shape() {
-            let (dtype, found, needed) = (tensor.dtype(), tensor.shape(), parameter.shape());
-            let reason = format!("{name} is {dtype:?} {found:?}, but F32 {needed:?} is needed");
+        let tensor = file.tensor(&name).map_err(|_| missing(path, file, &name))?;
+        tensors.push((name, parameter.shape(), tensor));
+    }
+    let known: HashSet<&str> = tensors.iter().map(|(name, ..)| name.as_str()).collect();
+    if let Some(name) = names(file).into_iter().find(|name| !known.contains(name)) {
+        let second =
+            if name.ends_with("_reverse") { ", which has no second direction" } else { "" };
+        let reason = format!("{name} is not a weight of this model{second}");
+        return Err(Error::weights(path, reason));
+    }
+    let (mut weights, mut converted) = (Vec::new(), BTreeSet::new());
+    for (name, needed, tensor) in &tensors {
+        if tensor.shape() != needed {
+            let reason = format!("{name} is {:?}, but {needed:?} is needed", tensor.shape());
             return Err(Error::weights(path, reason));
         }
-        weights.push(floats(path, &name, &tensor)?);
+        weights.push(floats(path, name, tensor)?);
+        if tensor.dtype() != Dtype::F32 {
+            converted.insert(tensor.dtype().to_string());
+        }
     }
     for ((_, mut parameter), values) in model.parameters_mut().into_iter().zip(weights) {
         parameter.copy_from(&values);
     }
+    if !converted.is_empty() {
+        let types = converted.into_iter().collect::<Vec<_>>().join(" and ");
+        println!("{}: weights in {types}, converted to F32", path.display());
+    }
     Ok(())
 }
 
-fn floats(path: &Path, name: &str, tensor: &TensorView<'_>) -> Result<Vec<f32>> {
-    let (values, _) = tensor.data().as_chunks::<4>();
-    let values: Vec<f32> = values.iter().map(|v| f32::from_le_bytes(*v)).collect();
-    if values.iter().any(|v| !v.is_finite()) {
-        return Err(Error::weights(path, format!("{name} holds a value that is not finite")));
+/// The names of all weights, sorted, so that the same file always gives the same message.
+fn names<'a>(file: &'a SafeTensors<'_>) -> BTreeSet<&'a str> {
+    file.names().into_iter().filter(|name| !name.starts_with(EXTRA)).collect()
+}
+
+/// The error for a weight that is missing, with one of the usual reasons or what is there instead.
+fn missing(path: &Path, file: &SafeTensors<'_>, name: &str) -> Error {
+    let names = names(file);
+    let there = || {
+        // Those of another part, or else any.
+        let last = |name: &str| name.rsplit('.').next().map(str::to_owned);
+        let (alike, others): (Vec<&str>, Vec<_>) =
+            names.iter().partition(|n| last(n) == last(name));
+        let some = if alike.is_empty() { others } else { alike };
+        let some = some[..some.len().min(4)].join(", ");
+        format!("the file has {}", if some.is_empty() { "no weights" } else { &some })
+    };
+    let reason = missing_because(name, &names).unwrap_or_else(there);
+    Error::weights(path, format!("{name} is missing: {reason}"))
+}
+
+/// One of the usual reasons.
+fn missing_because(name: &str, names: &BTreeSet<&str>) -> Option<String> {
+    // What PyTorch puts into the names of modules that it wraps.
+    const WRAPPERS: [(&str, &str); 2] =
+        [("_orig_mod.", " (torch.compile)"), ("module.", " (DataParallel)")];
+    let prefix = |found: &&str| found.strip_suffix(name).filter(|p| p.ends_with('.')).map(str::len);
+    if let Some((found, length)) = names.iter().find_map(|found| Some((found, prefix(found)?))) {
+        let prefix = &found[..length];
+        let whose = WRAPPERS.iter().find(|(wrapper, _)| prefix.contains(wrapper));
+        let whose = whose.map_or("", |(_, whose)| whose);
+        return Some(format!(
+            "it is called {found}; strip the prefix {prefix}{whose} in Python: \
+             {{k.removeprefix(\"{prefix}\"): v for k, v in weights.items() if k.startswith(\"{prefix}\")}}"
+        ));
     }
-    Ok(values)
+    for (wrapper, whose) in WRAPPERS {
+        if let Some(found) = names.iter().find(|found| found.replace(wrapper, "") == name) {
+            return Some(format!(
+                "it is called {found}; strip {wrapper}{whose} in Python: \
+                 {{k.replace(\"{wrapper}\", \"\"): v for k, v in weights.items()}}"
+            ));
+        }
+    }
+    if let Some((part, rest)) = name.split_once('.').filter(|(_, rest)| names.contains(rest)) {
+        return Some(format!(
+            "the file is of a layer alone and calls it {rest}; load_weights reads such a file into the \
+             {part}, before the model is made of it"
+        ));
+    }
+    let matrix = name.replace("bias", "weight");
+    (matrix != name && names.contains(matrix.as_str())).then(|| {
+        format!(
+            "the layer with {matrix} was made without bias (bias=False in PyTorch), but the layers here \
+             have one; save zeros under this name"
+        )
+    })
+}
+
+/// The values of a tensor as f32, all of them finite.
+fn floats(path: &Path, name: &str, tensor: &TensorView<'_>) -> Result<Vec<f32>> {
+    let data = tensor.data();
+    let values: Vec<f32> = match tensor.dtype() {
+        Dtype::F32 => data.as_chunks().0.iter().map(|v| f32::from_le_bytes(*v)).collect(),
+        Dtype::F64 => data.as_chunks().0.iter().map(|v| f64::from_le_bytes(*v) as f32).collect(),
+        Dtype::F16 => data.as_chunks().0.iter().map(|v| f16::from_le_bytes(*v).to_f32()).collect(),
+        Dtype::BF16 => {
+            data.as_chunks().0.iter().map(|v| bf16::from_le_bytes(*v).to_f32()).collect()
+        }
+        other => {
+            let reason = format!("{name} is in {other}, but it must be in F32, F64, F16 or BF16");
+            return Err(Error::weights(path, reason));
+        }
+    };
+    let Some(at) = values.iter().position(|v| !v.is_finite()) else { return Ok(values) };
+    let value = match tensor.dtype() {
+        Dtype::F64 => f64::from_le_bytes(data.as_chunks().0[at]),
+        _ => f64::from(values[at]),
+    };
+    let reason =
+        format!("value {at} of {name} is {value:e}: not finite in f32, which ends at 3.4e38");
+    Err(Error::weights(path, reason))
 }

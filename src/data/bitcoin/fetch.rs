@@ -11,6 +11,7 @@ use super::prices::Prices;
 use super::sources::{Range, Series, bitstamp, coin_metrics, ecb};
 use super::{Day, cents, file, parse_date};
 use crate::error::{Error, Result};
+use crate::file::Beside;
 
 /// Days that an exchange rate is used for after its own: Good Friday to Easter Monday.
 const FILLED_RATES: u64 = 4;
@@ -206,30 +207,21 @@ fn join(
 
 /// Writes prices and sidecar beside their places, loads them from there, and moves them.
 fn store(prices: &Prices, path: &Path, mut sidecar: Value) -> Result<Prices> {
-    let new = file::beside(path);
+    let new = prices.beside(path)?;
+    let loaded = Prices::load(new.path())?;
+    let days = loaded.days();
+    sidecar["fetched"] = json!(now().to_rfc3339());
+    sidecar["rows"] = json!(days.len());
+    sidecar["first_day"] = json!(days.first().map(|day| day.date.to_string()));
+    sidecar["last_day"] = json!(days.last().map(|day| day.date.to_string()));
+    let content = fs::read(new.path()).map_err(|e| Error::io(new.path(), e))?;
+    sidecar["sha256"] = json!(sha256(&content));
     let sidecar_path = file::sidecar(path);
-    let new_sidecar = file::beside(&sidecar_path);
-    let stored = (|| {
-        prices.save(&new)?;
-        let loaded = Prices::load(&new)?;
-        let days = loaded.days();
-        sidecar["fetched"] = json!(now().to_rfc3339());
-        sidecar["rows"] = json!(days.len());
-        sidecar["first_day"] = json!(days.first().map(|day| day.date.to_string()));
-        sidecar["last_day"] = json!(days.last().map(|day| day.date.to_string()));
-        sidecar["sha256"] = json!(sha256(&fs::read(&new).map_err(|e| Error::io(&new, e))?));
-        let text = format!("{sidecar:#}\n");
-        fs::write(&new_sidecar, text).map_err(|e| Error::io(&new_sidecar, e))?;
-        for (from, to) in [(&new, path), (&new_sidecar, &sidecar_path)] {
-            fs::rename(from, to).map_err(|error| Error::io(to, error))?;
-        }
-        Ok(loaded)
-    })();
-    if stored.is_err() {
-        fs::remove_file(&new).ok();
-        fs::remove_file(&new_sidecar).ok();
-    }
-    stored
+    let new_sidecar = Beside::write(&sidecar_path, format!("{sidecar:#}\n").as_bytes())
+        .map_err(|e| Error::io(&sidecar_path, e))?;
+    new.replace().map_err(|e| Error::io(path, e))?;
+    new_sidecar.replace().map_err(|e| Error::io(&sidecar_path, e))?;
+    Ok(loaded)
 }
 
 /// The checksum of a file's content, in hexadecimal.

@@ -230,24 +230,16 @@ pub(super) fn column<'a>(frame: &'a DataFrame, name: &str) -> Result<&'a Column,
     })
 }
 
-/// Where a file is written before it takes its place: the same ending, in the same folder.
-pub(super) fn beside(path: &Path) -> PathBuf {
-    let name =
-        |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
-    path.with_file_name(format!("{}.part.{}", name(path.file_stem()), name(path.extension())))
-}
-
-/// Writes a data frame.
-pub(super) fn write(frame: &DataFrame, path: &Path) -> Result<(), Problem> {
-    let format = Format::of(path)?;
-    let (file, mut frame) = (File::create(path)?, frame.clone());
-    match format {
-        Format::Csv => CsvWriter::new(&file).finish(&mut frame)?,
+/// What a file of that name holds for a data frame.
+pub(super) fn content(frame: &DataFrame, path: &Path) -> Result<Vec<u8>, Problem> {
+    let (mut content, mut frame) = (Vec::new(), frame.clone());
+    match Format::of(path)? {
+        Format::Csv => CsvWriter::new(&mut content).finish(&mut frame)?,
         Format::Parquet => {
-            ParquetWriter::new(&file).finish(&mut frame)?;
+            ParquetWriter::new(&mut content).finish(&mut frame)?;
         }
     }
-    Ok(file.sync_all()?)
+    Ok(content)
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::check::{Gaps, check};
 use super::{Day, EPOCH, date, file};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::file::Beside;
 
 /// Daily prices of one bitcoin in a data frame that has been checked: columns `date` (Date), `usd`
 /// and `eur` (Float64, the price at the end of the day, UTC), one row for each day from the first
@@ -104,21 +105,21 @@ impl Prices {
         self.origin.as_ref().is_some_and(|origin| origin.simulated)
     }
 
-    /// Writes a file that ends in `.csv` or `.parquet`. It is complete or not there: it is written
-    /// beside its place and then moved.
+    /// Writes a file that ends in `.csv` or `.parquet`. A file that is there is replaced only once the new
+    /// one is complete.
     ///
     /// # Errors
     /// [`Error::Prices`](crate::Error::Prices) when the name has another ending,
     /// [`Error::Io`](crate::Error::Io) when the file system refuses.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
-        let beside = file::beside(path);
-        file::write(&self.frame, &beside)
-            .and_then(|()| Ok(std::fs::rename(&beside, path)?))
-            .map_err(|problem| {
-                std::fs::remove_file(&beside).ok();
-                problem.at(path)
-            })
+        self.beside(path.as_ref())?.replace().map_err(|error| Error::io(path.as_ref(), error))
+    }
+
+    /// Writes such a file beside its place.
+    pub(super) fn beside(&self, path: &Path) -> Result<Beside> {
+        file::content(&self.frame, path)
+            .and_then(|content| Ok(Beside::write(path, &content)?))
+            .map_err(|problem| problem.at(path))
     }
 
     /// The days, for what is computed from them.
