@@ -1,5 +1,6 @@
 //! Files that are replaced as a whole: whoever reads one finds the old content or the new one.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ impl Beside {
             // A device would be replaced by an ordinary file.
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not an ordinary file"));
         };
-        let (mut prefix, mut ending) = (name.to_owned(), std::ffi::OsString::new());
+        let (mut prefix, mut ending) = (name.to_owned(), OsString::new());
         prefix.push(".part.");
         if let Some(extension) = path.extension() {
             ending.push(".");

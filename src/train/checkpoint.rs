@@ -63,7 +63,7 @@ struct State {
     instructions: String,
 }
 
-/// The one field that every form has had, or had not.
+/// What is read first, because the other fields depend on it.
 #[derive(Deserialize)]
 struct Form {
     #[serde(default)]
