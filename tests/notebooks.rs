@@ -2,6 +2,7 @@
 //! `crates/workbook`.
 
 use std::fs;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -116,8 +117,8 @@ fn every_picture_is_one_bundle_of_svg_and_png() {
 
                 let base64 = text(&data["image/png"]).split_whitespace().collect::<String>();
                 let bytes = base64::engine::general_purpose::STANDARD.decode(base64).unwrap();
-                let mut reader = png::Decoder::new(&bytes[..]).read_info().unwrap();
-                let mut pixels = vec![0; reader.output_buffer_size()];
+                let mut reader = png::Decoder::new(Cursor::new(bytes)).read_info().unwrap();
+                let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
                 let frame = reader.next_frame(&mut pixels).unwrap();
                 let pixels = &pixels[..frame.buffer_size()];
                 assert!(pixels.iter().any(|&pixel| pixel != pixels[0]), "{name}: an empty picture");

@@ -1,6 +1,7 @@
 //! Every picture is there in both formats, decodable, of the same size, and says what it shows.
 
 use std::fs;
+use std::io::Cursor;
 use std::path::Path;
 
 use seq2seq::prelude::*;
@@ -35,13 +36,130 @@ fn check(picture: &Picture, words: &[&str]) {
         (Some("img"), Some(picture.alt()))
     );
     assert_eq!(child("desc"), picture.alt());
-    let decoder = png::Decoder::new(picture.png());
-    let mut reader = decoder.read_info().unwrap();
-    let mut pixels = vec![0; reader.output_buffer_size()];
-    let info = reader.next_frame(&mut pixels).unwrap();
-    assert_eq!((info.width, info.height), (size("width"), size("height")));
+    let (pixels, png_size) = pixels(picture);
+    assert_eq!(png_size, (size("width"), size("height")));
     let dark = pixels.chunks(3).filter(|p| p.iter().all(|&v| v < 100)).count();
     assert!(dark > 200, "only {dark} dark pixels: no text was drawn");
+}
+
+/// The colours of a PNG, three bytes a pixel, and its width and height.
+fn pixels(picture: &Picture) -> (Vec<u8>, (u32, u32)) {
+    let mut reader = png::Decoder::new(Cursor::new(picture.png())).read_info().unwrap();
+    let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+    let info = reader.next_frame(&mut pixels).unwrap();
+    (pixels, (info.width, info.height))
+}
+
+/// Lines of two pixels, from the top of the chart to its bottom and back in every pixel: where strokes are
+/// joined by points, those shoot out.
+#[test]
+fn dense_noise_stays_within_the_axes_of_the_png() {
+    let noise: Vec<_> = (0..800).map(|i| (f64::from(i), f64::from(i * 7919 % 101))).collect();
+    let picture = plot::lines("Noise", "step", "value", &[("noise", &noise)]).unwrap();
+    let (pixels, (width, height)) = pixels(&picture);
+    let is_blue = |p: &[u8]| p[2] > 150 && p[0] < 60;
+    let blue_in = |x: std::ops::Range<u32>, y: std::ops::Range<u32>| {
+        let at = |x: u32, y: u32| &pixels[((y * width + x) * 3) as usize..][..3];
+        y.flat_map(|y| x.clone().map(move |x| (x, y))).filter(|&(x, y)| is_blue(at(x, y))).count()
+    };
+    assert!(blue_in(90..846, 72..342) > 20_000, "no line");
+    // The title and the legend, whose sample ends at 44; the axes' labels.
+    assert_eq!(blue_in(45..width, 0..70), 0, "above");
+    assert_eq!(blue_in(0..width, 345..height), 0, "below");
+    assert_eq!(blue_in(0..88, 72..height) + blue_in(848..width, 0..height), 0, "beside");
+}
+
+#[test]
+fn steps_have_whole_numbers_once_each() {
+    let data = Dataset::new(vec![0.1, 0.4], vec![0.3], 2, 1, 1).unwrap();
+    let svg = plot::examples(&data, 1).unwrap().svg().to_owned();
+    let svg = roxmltree::Document::parse(&svg).unwrap();
+    let texts =
+        svg.descendants().filter(|node| node.has_tag_name(("http://www.w3.org/2000/svg", "text")));
+    let labels: Vec<&str> = texts.filter_map(|node| node.text()).map(str::trim).collect();
+    for step in ["1", "2", "3"] {
+        assert_eq!(labels.iter().filter(|&&label| label == step).count(), 1, "{labels:?}");
+    }
+}
+
+#[test]
+fn pictures_that_no_memory_has_room_for_are_refused() {
+    let data = noisy_waves(NoisyWaves { series: 20_000, ..Default::default() }).unwrap();
+    let prediction = repeat_last(&data);
+    for count in [61, 5_000, 20_000] {
+        for refused in [
+            plot::predictions(&data, &prediction, count),
+            plot::examples(&data, count),
+            plot::forecasts(&data, &prediction, &prediction, count),
+        ] {
+            let message = refused.unwrap_err().to_string();
+            let expected = format!("count is {count}, but it must be from 1 to 60");
+            assert!(message.contains(&expected), "{message}");
+        }
+    }
+    check(&plot::predictions(&data, &prediction, 60).unwrap(), &["series 59"]);
+
+    let names: Vec<usize> = (0..100_000).collect();
+    let refused = plot::heat_map("row", &names, "column", &[1], &vec![0.5; names.len()]);
+    assert!(refused.unwrap_err().to_string().contains("from 1 to 30"));
+    let refused = plot::unrolled(&vec![3; 1_000_000], 5).unwrap_err().to_string();
+    assert!(refused.contains("the number of layers is 1000000, but it must be from 1 to 16"));
+}
+
+#[test]
+fn a_value_that_has_no_place_on_an_axis_is_named_and_not_searched_for() {
+    let data = sine_cosine(SineCosine { series: 3, ..Default::default() }).unwrap();
+    for value in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
+        let mut prediction = data.future().to_vec();
+        prediction[20 + 2 * 4 + 1] = value;
+        let refused = plot::predictions(&data, &prediction, 2).unwrap_err().to_string();
+        let place = "the predicted value of series 1, step 4, feature 1 is";
+        assert!(refused.contains(place), "{refused}");
+        // The third panel is not drawn.
+        assert!(plot::predictions(&data, &prediction, 1).is_ok());
+        let errors = plot::forecasts(&data, data.future(), &prediction, 2).unwrap_err().to_string();
+        assert!(errors.contains("the error of series 1, step 4, feature 1 is"), "{errors}");
+    }
+    let of = |points: &[(f64, f64)]| plot::lines("t", "x", "y", &[("line", points)]);
+    let log_of = |points: &[(f64, f64)]| plot::log_lines("t", "x", "y", &[("line", points)]);
+    for points in [
+        [(0.0, -1e308), (1.0, 1e308)],
+        [(-1e308, 0.0), (1e308, 0.0)],
+        [(0.0, f64::INFINITY), (1.0, 0.0)],
+        [(f64::NAN, 0.0), (1.0, 0.0)],
+    ] {
+        let refused = of(&points).unwrap_err().to_string();
+        assert!(
+            refused.contains("of line") && refused.contains("from -1e100 to 1e100"),
+            "{refused}"
+        );
+    }
+    for y in [-1.0, 0.0, 1e-308, 1e308, f64::NAN] {
+        let refused = log_of(&[(0.0, 1.0), (1.0, y)]).unwrap_err().to_string();
+        assert!(refused.contains("the y of line at x = 1 is"), "{refused}");
+    }
+}
+
+/// Ranges on which equal steps are lost in rounding, or are nothing at all.
+#[test]
+fn ranges_that_f64_hardly_tells_apart_are_drawn() {
+    for (low, high) in [
+        (1e16, 1e16 + 2.0),
+        (-1e16 - 2.0, -1e16),
+        (0.0, 1e-320),
+        (-1e100, 1e100),
+        (1.0, 1.0 + f64::EPSILON),
+    ] {
+        let points = [(low, high), (high, low)];
+        check(&plot::lines("Title", "x", "y", &[("line", &points)]).unwrap(), &["line"]);
+        if low > 0.0 {
+            check(&plot::log_lines("Title", "x", "y", &[("line", &points)]).unwrap(), &["line"]);
+        }
+    }
+    let data = Dataset::new(vec![-3e38, 3e38], vec![0.0], 2, 1, 1).unwrap();
+    check(&plot::examples(&data, 1).unwrap(), &["past"]);
+    let data = Dataset::new(vec![0.0, 1e-45], vec![0.0], 2, 1, 1).unwrap();
+    check(&plot::examples(&data, 1).unwrap(), &["past"]);
 }
 
 #[test]
@@ -124,7 +242,7 @@ fn the_axis_of_losses_has_numbers_on_any_range() {
         seconds: 0.1,
     };
     let cases: [(&[f64], &[&str]); 7] = [
-        (&[1.0, 1e-12], &["1", "0.01", "0.0000000001"]),
+        (&[1.0, 1e-12], &["1", "0.01", "0.000001", "1e-10"]),
         (&[300.0, 2e-3], &["0.01", "0.1", "1", "10", "100"]),
         (&[0.5, 0.01], &["0.01", "0.02", "0.05", "0.1", "0.2", "0.5"]),
         (&[0.36, 0.2], &["0.2", "0.25", "0.3", "0.35"]),
@@ -192,10 +310,15 @@ fn too_many_series_are_refused() {
     let message = plot::forecasts(&data, &repeat_last(&data), &[0.5], 1).unwrap_err().to_string();
     assert!(message.contains("the number of errors (n x F x D) is 1, but 60"), "{message}");
     let on_zero = plot::log_lines("t", "x", "y", &[("a", &[(1.0, 0.0)])]).unwrap_err();
-    assert!(on_zero.to_string().contains("(1, 0) has no place"), "{on_zero}");
+    assert!(
+        on_zero.to_string().contains("the y of a at x = 1 is 0, but a logarithmic"),
+        "{on_zero}"
+    );
     let line = |points: &[(f64, f64)]| plot::lines("t", "x", "y", &[("a", points)]).unwrap_err();
     assert!(line(&[]).to_string().contains("no point"));
-    assert!(line(&[(0.0, 1.0), (1.0, f64::NAN)]).to_string().contains("(1, NaN)"));
+    assert!(
+        line(&[(0.0, 1.0), (1.0, f64::NAN)]).to_string().contains("the y of a at x = 1 is NaN")
+    );
 }
 
 #[test]

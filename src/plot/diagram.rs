@@ -9,6 +9,7 @@ use super::describe::{count, list};
 use super::picture::{Drawing, Drawn};
 use super::shapes::{arrow, labelled_box};
 use super::style::{FUTURE, INK, PAST, PREDICTION, anchored, text};
+use super::unrolled::MOST_LAYERS;
 use crate::error::{Error, Result};
 use crate::model::{DecoderInput, Seq2Seq};
 
@@ -24,7 +25,7 @@ const MIDDLE: i32 = 70;
 /// states to the decoder, and the decoder predicts `future_steps` steps.
 ///
 /// # Errors
-/// [`Error::Setting`] when a number of steps is 0, [`Error::Picture`] when drawing fails.
+/// [`Error::Setting`] when a number of steps is 0 or there are more than 16 layers, [`Error::Picture`] when drawing fails.
 #[cfg_attr(doc, doc = concat!("\n\n", include_str!("pictures/encoder_decoder.svg")))]
 pub fn encoder_decoder<E: Dtype, D: Storage<E>>(
     model: &Seq2Seq<E, D>,
@@ -35,6 +36,14 @@ pub fn encoder_decoder<E: Dtype, D: Storage<E>>(
         if value == 0 {
             return Err(Error::setting(name, value, "at least 1"));
         }
+    }
+    let layers = model.encoder().hidden_sizes().len();
+    if layers > MOST_LAYERS {
+        return Err(Error::setting(
+            "the number of layers",
+            layers,
+            format!("from 1 to {MOST_LAYERS}"),
+        ));
     }
     let diagram = Diagram {
         hidden_sizes: model.encoder().hidden_sizes(),

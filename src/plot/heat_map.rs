@@ -9,6 +9,8 @@ use super::picture::{Drawing, Drawn};
 use super::style::{INK, PAPER, PREDICTION, anchored, text};
 use crate::error::{Error, Result, check_size};
 
+/// Rows and columns of one picture, at most.
+const MOST: usize = 30;
 const CELL: (i32, i32) = (104, 46);
 const LEFT: i32 = 150;
 const TOP: i32 = 50;
@@ -19,7 +21,7 @@ const TITLE: &str = "Validation MSE after training";
 /// lowest error has a frame.
 ///
 /// # Errors
-/// [`Error::Setting`] when there is no row or no column, [`Error::Shape`] when there is not one
+/// [`Error::Setting`] when there is no row or no column, or more than 30, [`Error::Shape`] when there is not one
 /// error for each pair, [`Error::Picture`] when drawing fails.
 #[cfg_attr(doc, doc = concat!("\n\n", include_str!("pictures/heat_map.svg")))]
 pub fn heat_map(
@@ -32,8 +34,8 @@ pub fn heat_map(
     for (name, length) in
         [("the number of rows", rows.len()), ("the number of columns", columns.len())]
     {
-        if length == 0 {
-            return Err(Error::setting(name, length, "at least 1"));
+        if !(1..=MOST).contains(&length) {
+            return Err(Error::setting(name, length, format!("from 1 to {MOST}")));
         }
     }
     check_size("the number of errors (rows x columns)", rows.len() * columns.len(), errors.len())?;

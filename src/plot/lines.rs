@@ -1,14 +1,13 @@
 use plotters::coord::Shift;
-use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
 use plotters::prelude::*;
 
 use super::Picture;
+use super::axis::{self, Axis};
 use super::describe::{brief, change, count, extent, list, range};
-use super::log_axis::LogAxis;
 use super::picture::{Drawing, Drawn};
 use super::style::{
     Entry, FUTURE, GRID, HEADER, INK, Marker, PAST, PREDICTION, PURPLE, SKY, VALIDATION, header,
-    number, text,
+    text,
 };
 use crate::error::{Error, Result};
 
@@ -31,8 +30,8 @@ const MARKED: usize = 80;
 /// ```
 ///
 /// # Errors
-/// [`Error::Data`] when there is no point or one is not finite, [`Error::Picture`] when drawing
-/// fails.
+/// [`Error::Data`] when there is no point, or when a number is not finite or beyond ±1e100;
+/// [`Error::Picture`] when drawing fails.
 #[cfg_attr(doc, doc = concat!("\n\n", include_str!("pictures/lines.svg")))]
 pub fn lines(
     title: &str,
@@ -47,7 +46,7 @@ pub fn lines(
 /// rise as far from 100 to 200 as from 1000 to 2000.
 ///
 /// # Errors
-/// As [`lines`], and [`Error::Data`] when a y is not above 0.
+/// As [`lines`], and [`Error::Data`] when a y is not from 1e-100 to 1e100.
 #[cfg_attr(doc, doc = concat!("\n\n", include_str!("pictures/log_lines.svg")))]
 pub fn log_lines(
     title: &str,
@@ -55,10 +54,10 @@ pub fn log_lines(
     y_name: &str,
     lines: &[(&str, &[(f64, f64)])],
 ) -> Result<Picture> {
-    let points = lines.iter().flat_map(|(_, points)| *points);
-    if let Some((x, y)) = points.copied().find(|(_, y)| *y <= 0.0) {
-        let reason = format!("the point ({x}, {y}) has no place on a logarithmic axis");
-        return Err(Error::Data(reason));
+    for (label, points) in lines {
+        for &(x, y) in *points {
+            axis::check_log(y, || format!("the y of {label} at x = {x}"))?;
+        }
     }
     draw(title, (x_name, y_name), lines, Scale::Logarithmic)
 }
@@ -76,10 +75,14 @@ fn draw(
     lines: &[(&str, &[(f64, f64)])],
     scale: Scale,
 ) -> Result<Picture> {
-    let mut points = lines.iter().flat_map(|(_, points)| *points).copied();
-    if let Some((x, y)) = points.clone().find(|(x, y)| !(x.is_finite() && y.is_finite())) {
-        return Err(Error::Data(format!("the point ({x}, {y}) can not be drawn")));
+    for (label, points) in lines {
+        for &(x, y) in *points {
+            axis::check(x, || format!("an x of {label}"))?;
+            axis::check(y, || format!("the y of {label} at x = {x}"))?;
+        }
     }
+    let mut points = lines.iter().flat_map(|(_, points)| *points).copied();
+    let whole = points.clone().all(|(x, _)| x.fract() == 0.0);
     let Some(first) = points.next() else {
         return Err(Error::Data("there is no point to draw".into()));
     };
@@ -88,7 +91,13 @@ fn draw(
         x = (x.0.min(point.0), x.1.max(point.0));
         y = (y.0.min(point.1), y.1.max(point.1));
     }
-    Picture::new((860, 400), &Lines { title, names, lines, scale, x: widen(x), y: from_zero(y) })
+    let x = if whole { Axis::whole(widen(x), 12) } else { Axis::linear(widen(x), 12) };
+    let values = lines.iter().flat_map(|(_, points)| points.iter().map(|p| p.1));
+    let y = match scale {
+        Scale::Linear => Axis::linear(from_zero(y), 6),
+        Scale::Logarithmic => Axis::logarithmic(values, 6),
+    };
+    Picture::new((860, 400), &Lines { title, names, lines, scale, x, y })
 }
 
 /// Errors by forecast step, `(F,)` each with a label: [`lines`] over the steps 1 to F.
@@ -130,8 +139,8 @@ struct Lines<'a> {
     names: (&'a str, &'a str),
     lines: &'a [(&'a str, &'a [(f64, f64)])],
     scale: Scale,
-    x: (f64, f64),
-    y: (f64, f64),
+    x: Axis,
+    y: Axis,
 }
 
 impl Drawing for Lines<'_> {
@@ -180,40 +189,17 @@ impl Drawing for Lines<'_> {
         let entries: Vec<_> =
             colored.map(|((label, _), color)| Entry::line(*label, color)).collect();
         header(&top, self.title, &entries)?;
-        match self.scale {
-            Scale::Linear => self.draw_chart(&chart, self.y.0..self.y.1, &|y| number(*y)),
-            Scale::Logarithmic => {
-                let values = self.lines.iter().flat_map(|(_, points)| points.iter().map(|p| p.1));
-                self.draw_chart(&chart, LogAxis::around(values), &LogAxis::label)
-            }
-        }
-    }
-}
-
-impl Lines<'_> {
-    fn draw_chart<DB: DrawingBackend, Y>(
-        &self,
-        area: &DrawingArea<DB, Shift>,
-        y: Y,
-        y_label: &dyn Fn(&f64) -> String,
-    ) -> Drawn<DB>
-    where
-        Y: AsRangedCoord<Value = f64>,
-        Y::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
-    {
-        let mut chart = ChartBuilder::on(area)
+        let mut chart = ChartBuilder::on(&chart)
             .margin(14)
             .x_label_area_size(44)
             .y_label_area_size(76)
-            .build_cartesian_2d(self.x.0..self.x.1, y)?;
+            .build_cartesian_2d(self.x, self.y)?;
         chart
             .configure_mesh()
             .x_desc(self.names.0)
             .y_desc(self.names.1)
-            .x_labels(12)
-            .y_labels(6)
-            .x_label_formatter(&|x| number(*x))
-            .y_label_formatter(y_label)
+            .x_label_formatter(&self.x.label())
+            .y_label_formatter(&self.y.label())
             .axis_desc_style(text(16, INK))
             .label_style(text(14, INK))
             .bold_line_style(GRID)

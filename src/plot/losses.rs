@@ -2,8 +2,8 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use super::Picture;
+use super::axis::Axis;
 use super::describe::{brief, change, range};
-use super::log_axis::LogAxis;
 use super::picture::{Drawing, Drawn};
 use super::style::{Entry, GRID, HEADER, INK, Marker, TRAIN, VALIDATION, header, text};
 use crate::error::Result;
@@ -80,19 +80,19 @@ impl Drawing for Losses<'_> {
         header(&top, "Error while training", &entries)?;
 
         let values = epochs.iter().flat_map(|e| [e.train_mse, e.validation_mse]);
+        let x = Axis::whole((0.5, self.wanted as f64 + 0.5), self.wanted.min(16));
+        let y = Axis::logarithmic(values, 8);
         let mut chart = ChartBuilder::on(&chart)
             .margin(14)
             .x_label_area_size(44)
             .y_label_area_size(76)
-            .build_cartesian_2d(0.5..self.wanted as f64 + 0.5, LogAxis::around(values))?;
+            .build_cartesian_2d(x, y)?;
         chart
             .configure_mesh()
             .x_desc("epoch")
             .y_desc("MSE (logarithmic)")
-            .x_labels(self.wanted.min(16))
-            .x_label_formatter(&|x| format!("{x:.0}"))
-            .y_labels(8)
-            .y_label_formatter(&LogAxis::label)
+            .x_label_formatter(&x.label())
+            .y_label_formatter(&y.label())
             .axis_desc_style(text(16, INK))
             .label_style(text(14, INK))
             .bold_line_style(GRID)

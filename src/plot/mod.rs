@@ -5,12 +5,12 @@
 //! past, the true future and the prediction have the same colours in all of them, from the palette
 //! of Okabe and Ito, which colour-blind readers can tell apart.
 
+mod axis;
 mod cell;
 mod describe;
 mod diagram;
 mod heat_map;
 mod lines;
-mod log_axis;
 mod losses;
 mod picture;
 mod series;

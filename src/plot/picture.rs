@@ -3,16 +3,18 @@ use base64::engine::general_purpose::STANDARD;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::register_font;
+use resvg::tiny_skia::{Color, Pixmap, Transform};
+use resvg::usvg::{Options, Tree};
 use std::fmt;
 use std::path::Path;
-use std::sync::Once;
+use std::sync::{LazyLock, Once};
 
 use super::style::PAPER;
 use crate::error::{Error, Result};
 use crate::notebook::{self, Bundle, PNG, SVG};
 
-/// A picture in two formats: SVG, sharp at any size, and PNG, for readers that do not trust the
-/// notebook's SVG (JupyterLab before "Trust notebook", GitHub).
+/// A picture in two formats: SVG, sharp at any size, and PNG, made from the SVG, for readers that do not
+/// trust the notebook's SVG (JupyterLab before "Trust notebook", GitHub).
 ///
 /// As the last value of a cell it is shown below it; [`show`](super::show) shows one in the middle of a
 /// cell. Every picture has an [alternative text](Picture::alt).
@@ -40,12 +42,10 @@ pub(super) trait Drawing {
 }
 
 impl Picture {
-    /// Draws the same thing twice, `size` being (width, height) in pixels.
+    /// Draws a picture, `size` being (width, height) in pixels.
     pub(super) fn new(size: (u32, u32), drawing: &impl Drawing) -> Result<Self> {
         let (svg, alt) = draw_svg(size, drawing)?;
-        let mut pixels = vec![0; (size.0 * size.1 * 3) as usize];
-        paint(BitMapBackend::with_buffer(&mut pixels, size), drawing)?;
-        let png = encode_png(&pixels, size).map_err(|e| Error::Picture(e.to_string()))?;
+        let png = render(&svg, size)?;
         Ok(Self { svg, png, alt, size })
     }
 
@@ -76,7 +76,7 @@ impl Picture {
     /// Writes the picture to `path`; its ending, `.svg` or `.png`, says in which format.
     ///
     /// # Errors
-    /// [`Error::Setting`] for another ending, [`Error::Io`] when the file can not be written.
+    /// [`Error::Setting`] for another ending, [`Error::Io`] when the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let bytes = match path.extension().and_then(|e| e.to_str()) {
@@ -121,15 +121,21 @@ impl Picture {
 
 /// Draws an SVG, `size` being (width, height) in pixels, and returns it with its alternative text.
 pub(super) fn draw_svg(size: (u32, u32), drawing: &impl Drawing) -> Result<(String, String)> {
-    // The bitmap carries its font along, so that it looks the same on every machine. An SVG takes the
-    // reader's own sans-serif, and uses this one to measure.
+    // An SVG takes the reader's own sans-serif, and uses this one to measure.
     static FONT: Once = Once::new();
     FONT.call_once(|| {
         let font = dejavu::sans::regular();
         let _ = register_font("sans-serif", FontStyle::Normal, font); // else drawing fails
     });
     let mut svg = String::new();
-    paint(SVGBackend::with_string(&mut svg, size), drawing)?;
+    {
+        let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
+        let drawn = area
+            .fill(&PAPER) // readable on a dark theme too
+            .and_then(|()| drawing.draw(&area))
+            .and_then(|()| area.present());
+        drawn.map_err(|e| Error::Picture(e.to_string()))?;
+    }
     let alt = drawing.alt();
     let svg = with_words(&svg, &drawing.title(), &alt)?;
     Ok((svg, alt))
@@ -172,13 +178,23 @@ impl fmt::Debug for Picture {
     }
 }
 
-fn paint<DB: DrawingBackend>(backend: DB, drawing: &impl Drawing) -> Result<()> {
-    let area = backend.into_drawing_area();
-    let drawn = area
-        .fill(&PAPER) // readable on a dark theme too
-        .and_then(|()| drawing.draw(&area))
-        .and_then(|()| area.present());
-    drawn.map_err(|e| Error::Picture(e.to_string()))
+/// The SVG as a PNG file. It carries its font along, so that it looks the same on every machine.
+fn render(svg: &str, (width, height): (u32, u32)) -> Result<Vec<u8>> {
+    static OPTIONS: LazyLock<Options<'static>> = LazyLock::new(|| {
+        let mut options = Options::default();
+        let fonts = options.fontdb_mut();
+        fonts.load_font_data(dejavu::sans::regular().to_vec());
+        fonts.set_sans_serif_family("DejaVu Sans");
+        options
+    });
+    let tree = Tree::from_str(svg, &OPTIONS).map_err(|e| Error::Picture(e.to_string()))?;
+    let too_large = || Error::Picture(format!("there is no room for {width} x {height} pixels"));
+    let mut pixels = Pixmap::new(width, height).ok_or_else(too_large)?;
+    pixels.fill(Color::WHITE);
+    resvg::render(&tree, Transform::identity(), &mut pixels.as_mut());
+    // On paper without holes, the fourth number of each pixel says nothing.
+    let colors: Vec<u8> = pixels.data().chunks_exact(4).flat_map(|p| &p[..3]).copied().collect();
+    encode_png(&colors, (width, height)).map_err(|e| Error::Picture(e.to_string()))
 }
 
 fn encode_png(pixels: &[u8], (width, height): (u32, u32)) -> Result<Vec<u8>, png::EncodingError> {
@@ -187,8 +203,8 @@ fn encode_png(pixels: &[u8], (width, height): (u32, u32)) -> Result<Vec<u8>, png
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
     // Flat colours: unfiltered rows repeat, which is what the compression finds.
-    encoder.set_filter(png::FilterType::NoFilter);
-    encoder.set_compression(png::Compression::Best);
+    encoder.set_filter(png::Filter::NoFilter);
+    encoder.set_compression(png::Compression::Balanced);
     encoder.write_header()?.write_image_data(pixels)?;
     Ok(bytes)
 }

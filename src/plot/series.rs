@@ -2,10 +2,11 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use super::Picture;
+use super::axis::{self, Axis};
 use super::describe::{brief, count, extent, range};
 use super::picture::{Drawing, Drawn};
 use super::style::{
-    Entry, FUTURE, GRID, HEADER, INK, Marker, PAST, PREDICTION, anchored, header, number, text,
+    Entry, FUTURE, GRID, HEADER, INK, Marker, PAST, PREDICTION, anchored, header, text,
 };
 use crate::data::{Dataset, Window};
 use crate::error::{Error, Result, check_size};
@@ -14,6 +15,8 @@ use plotters::style::text_anchor::{HPos, VPos};
 const PREDICTED: &str = "the number of predicted values";
 /// Panels side by side.
 const COLUMNS: usize = 2;
+/// Series in one picture, at most.
+const MOST: usize = 60;
 /// Size of a panel in pixels.
 const PANEL: (u32, u32) = (460, 240);
 
@@ -21,8 +24,8 @@ const PANEL: (u32, u32) = (460, 240);
 /// that have to be predicted.
 ///
 /// # Errors
-/// [`Error::Setting`] when `count` is 0 or there are fewer series, [`Error::Picture`] when drawing
-/// fails.
+/// [`Error::Setting`] when `count` is 0, above 60, or there are fewer series; [`Error::Picture`] when
+/// drawing fails.
 #[cfg_attr(doc, doc = concat!("\n\n", include_str!("pictures/examples.svg")))]
 pub fn examples(data: &Dataset, count: usize) -> Result<Picture> {
     draw("Examples of the data", data, None, None, count)
@@ -32,8 +35,9 @@ pub fn examples(data: &Dataset, count: usize) -> Result<Picture> {
 /// the true future and the predicted one, all features that are predicted.
 ///
 /// # Errors
-/// [`Error::Setting`] when `count` is 0 or there are fewer series, [`Error::Shape`] when
-/// `prediction` is not as large as the future of `data`, [`Error::Picture`] when drawing fails.
+/// [`Error::Setting`] when `count` is 0, above 60, or there are fewer series; [`Error::Shape`] when
+/// `prediction` is not as large as the future of `data`; [`Error::Data`] when a predicted value that is
+/// drawn is not finite; [`Error::Picture`] when drawing fails.
 #[cfg_attr(doc, doc = concat!("\n\n", include_str!("pictures/predictions.svg")))]
 pub fn predictions(data: &Dataset, prediction: &[f32], count: usize) -> Result<Picture> {
     check_size(PREDICTED, data.future().len(), prediction.len())?;
@@ -44,7 +48,8 @@ pub fn predictions(data: &Dataset, prediction: &[f32], count: usize) -> Result<P
 /// before, such as the roots of the mean squared errors by step.
 ///
 /// # Errors
-/// As [`predictions`], and [`Error::Shape`] when there are not as many errors.
+/// As [`predictions`], [`Error::Shape`] when there are not as many errors, and [`Error::Data`] when one
+/// that is drawn is not finite.
 #[cfg_attr(doc, doc = concat!("\n\n", include_str!("pictures/forecasts.svg")))]
 pub fn forecasts(
     data: &Dataset,
@@ -74,6 +79,10 @@ fn draw(
         let allowed = format!("from 1 to {}, the number of series", data.len());
         return Err(Error::setting("count", count, allowed));
     }
+    if count > MOST {
+        let allowed = format!("from 1 to {MOST}, for which a picture has room");
+        return Err(Error::setting("count", count, allowed));
+    }
     let (features, targets) = (data.features(), data.targets());
     let predicted = |Window { past, future }| {
         let past = past.chunks(features).flat_map(|step| &step[..targets]).copied().collect();
@@ -81,6 +90,14 @@ fn draw(
     };
     let windows = (0..count).map(|i| data.window(i).map(predicted)).collect::<Result<_>>()?;
     let (_, horizon) = data.sizes();
+    for (what, values) in [("predicted value", prediction), ("error", errors)] {
+        for (i, &value) in values.unwrap_or_default().iter().take(count * horizon).enumerate() {
+            axis::check(f64::from(value), || {
+                let (series, step) = (i / horizon, i % horizon / targets);
+                format!("the {what} of series {series}, step {step}, feature {}", i % targets)
+            })?;
+        }
+    }
     let drawing = Series {
         title,
         windows,
@@ -194,31 +211,34 @@ impl Series<'_> {
         let d = self.features;
         let past_steps = window.past.len() / d;
         let steps = past_steps + window.future.len() / d;
-        let values = window.past.iter().chain(&window.future);
-        let edge = |sign: f32| {
-            let predicted = prediction.unwrap_or_default().iter().zip(errors.unwrap_or_default());
-            predicted.map(move |(value, error)| value + sign * error).collect::<Vec<f32>>()
+        let wide = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect::<Vec<f64>>();
+        let (known, future) = (wide(&window.past), wide(&window.future));
+        let (prediction, errors) = (prediction.map(wide), errors.map(wide).unwrap_or_default());
+        let edge = |sign: f64| {
+            let predicted = prediction.iter().flatten().zip(&errors);
+            predicted.map(move |(value, error)| value + sign * error).collect::<Vec<f64>>()
         };
         let (lower, upper) = (edge(-1.0), edge(1.0));
-        let values = values.chain(prediction.unwrap_or_default()).chain(&lower).chain(&upper);
+        let values = known.iter().chain(&future).chain(prediction.iter().flatten());
+        let values = values.chain(&lower).chain(&upper);
         let (low, high) = values
-            .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &v| (low.min(v), high.max(v)));
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &v| (low.min(v), high.max(v)));
         let span = if high > low { high - low } else { high.abs().max(1.0) };
         let room = 0.08 * span;
+        let x = Axis::whole((0.5, steps as f64 + 0.5), 10);
+        let y = Axis::linear((low - room, high + room), 5);
         let mut chart = ChartBuilder::on(area)
             .margin(8)
             .margin_top(20) // room for the number of the series
             .x_label_area_size(40)
             .y_label_area_size(62)
-            .build_cartesian_2d(0.5..steps as f32 + 0.5, low - room..high + room)?;
+            .build_cartesian_2d(x, y)?;
         chart
             .configure_mesh()
             .x_desc("time step")
             .y_desc("value")
-            .x_labels(10)
-            .y_labels(5)
-            .x_label_formatter(&|x| format!("{x:.0}"))
-            .y_label_formatter(&|y| number(f64::from(*y)))
+            .x_label_formatter(&x.label())
+            .y_label_formatter(&y.label())
             .axis_desc_style(text(15, INK))
             .label_style(text(13, INK))
             .bold_line_style(GRID)
@@ -226,14 +246,14 @@ impl Series<'_> {
             .draw()?;
 
         // Where the known ends and the future begins.
-        let now = past_steps as f32 + 0.5;
+        let now = past_steps as f64 + 0.5;
         let divider = vec![(now, low - room), (now, high + room)];
         chart.draw_series([PathElement::new(divider, INK.mix(0.45))])?;
 
         for feature in 0..d {
-            let of_feature = |values: &[f32], first: usize| -> Vec<(f32, f32)> {
+            let of_feature = |values: &[f64], first: usize| -> Vec<(f64, f64)> {
                 let values = values.iter().skip(feature).step_by(d).enumerate();
-                values.map(|(t, &v)| ((first + t) as f32, v)).collect()
+                values.map(|(t, &v)| ((first + t) as f64, v)).collect()
             };
             // Behind the lines.
             let (below, above) =
@@ -242,10 +262,10 @@ impl Series<'_> {
             if !outline.is_empty() {
                 chart.draw_series([Polygon::new(outline, PREDICTION.mix(0.2))])?;
             }
-            let past = of_feature(&window.past, 1);
+            let past = of_feature(&known, 1);
             let last = past[past.len() - 1];
-            let future = of_feature(&window.future, past_steps + 1);
-            let predicted = prediction.map(|p| of_feature(p, past_steps + 1));
+            let future = of_feature(&future, past_steps + 1);
+            let predicted = prediction.as_ref().map(|p| of_feature(p, past_steps + 1));
             let lines = [(PAST, Some(past), None), (FUTURE, Some(future), Some(last))];
             for (color, points, from) in
                 lines.into_iter().chain([(PREDICTION, predicted, Some(last))])

@@ -9,6 +9,8 @@ use super::shapes::{arrow, labelled_box};
 use super::style::{INK, PAST, anchored, text};
 use crate::error::{Error, Result};
 
+/// Layers of one picture, at most: as many as a model of [`Hyperparameters`](crate::train::Hyperparameters).
+pub(super) const MOST_LAYERS: usize = 16;
 /// Steps that are drawn: the first ones, and the last.
 const DRAWN_STEPS: usize = 4;
 const BOX: (i32, i32) = (64, 40);
@@ -32,12 +34,13 @@ const RIGHT: i32 = 110;
 /// ```
 ///
 /// # Errors
-/// [`Error::Setting`] when there is no layer, or a size or the number of steps is 0;
+/// [`Error::Setting`] when there is no layer or more than 16, or a size or the number of steps is 0;
 /// [`Error::Picture`] when drawing fails.
 #[cfg_attr(doc, doc = concat!("\n\n", include_str!("pictures/unrolled.svg")))]
 pub fn unrolled(layers: &[usize], steps: usize) -> Result<Picture> {
-    if layers.is_empty() {
-        return Err(Error::setting("the number of layers", 0, "at least 1"));
+    if !(1..=MOST_LAYERS).contains(&layers.len()) {
+        let allowed = format!("from 1 to {MOST_LAYERS}");
+        return Err(Error::setting("the number of layers", layers.len(), allowed));
     }
     for (name, value) in [("a layer's size", layers.iter().min()), ("steps", Some(&steps))] {
         if value == Some(&0) {
