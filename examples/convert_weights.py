@@ -4,9 +4,9 @@
     python examples/convert_weights.py SOURCE                lists the layers of a file
     python examples/convert_weights.py SOURCE TARGET         converts; the suffixes tell the formats
 
-From .weights.h5, .keras, .msgpack (Flax) and .onnx to .safetensors, and from .safetensors to .keras,
-.weights.h5 and .onnx. Needs numpy and safetensors, and h5py, msgpack or onnx for the format at hand.
-docs/weights.md says more.
+From .weights.h5, .keras, .msgpack (Flax) and .onnx to .safetensors, and from .safetensors to
+.keras, .weights.h5 and .onnx. Needs numpy and safetensors, and h5py, msgpack or onnx for the format
+at hand. docs/weights.md says more.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ import numpy as np
 Array = np.ndarray[Any, np.dtype[Any]]
 Tensors = dict[str, Array]
 
-# The gates in the order of their blocks of rows, under PyTorch's letters. Keras and ONNX call n and g
-# h and c. Flax has a matrix of its own for each gate.
+# The gates in the order of their blocks of rows, under PyTorch's letters. Keras and ONNX call n and
+# g h and c. Flax has a matrix of its own for each gate.
 GATES = {
     "GRU": {"ours": "rzn", "keras": "zrn", "onnx": "zrn"},
     "LSTM": {"ours": "ifgo", "keras": "ifgo", "onnx": "iofg"},
@@ -57,13 +57,13 @@ class Layer:
 
     @property
     def inputs(self) -> int:
-        return self.weights["weight" if self.kind == "dense" else "weight_ih"].shape[1]
+        return int(self.weights["weight" if self.kind == "dense" else "weight_ih"].shape[1])
 
     @property
     def outputs(self) -> int:
         if self.kind == "dense":
-            return self.weights["weight"].shape[0]
-        return self.weights["weight_hh"].shape[1]
+            return int(self.weights["weight"].shape[0])
+        return int(self.weights["weight_hh"].shape[1])
 
 
 # ---- layers ----------------------------------------------------------------------------------
@@ -86,7 +86,12 @@ def floats(name: str, values: Any) -> Array:
 
 
 def recurrent_layer(
-    name: str, kind: str, source: str, weights: list[Array | None], problem: str = "", place: str = ""
+    name: str,
+    kind: str,
+    source: str,
+    weights: list[Array | None],
+    problem: str = "",
+    place: str = "",
 ) -> Layer:
     """Makes a layer of weight_ih, weight_hh and both biases, with the rows of `source`."""
     w_ih, w_hh = weights[0], weights[1]
@@ -141,7 +146,9 @@ def read_layers(path: Path) -> list[Layer]:
     """All layers of a file of another framework that have a place in this crate."""
     suffix = suffix_of(path)
     if suffix == ".safetensors":
-        raise Refusal(f"{path.name} is a file of this crate: name a target .keras, .weights.h5 or .onnx")
+        raise Refusal(
+            f"{path.name} is a file of this crate: name a target .keras, .weights.h5 or .onnx"
+        )
     readers = {".onnx": read_onnx, ".msgpack": read_flax}
     try:
         layers = readers.get(suffix, read_keras)(path)
@@ -227,7 +234,9 @@ def keras_layer(
             b_ih, b_hh = bias, None
         else:
             b_ih, b_hh = bias
-    return recurrent_layer(name, kind, "keras", [weights[0].T, weights[1].T, b_ih, b_hh], problem, place)
+    return recurrent_layer(
+        name, kind, "keras", [weights[0].T, weights[1].T, b_ih, b_hh], problem, place
+    )
 
 
 def keras_problems(config: Any) -> Iterator[tuple[str, str]]:
@@ -279,7 +288,8 @@ def fill_keras(like: Path, target: Path, pairs: list[tuple[Layer, Layer]]) -> No
                 there = file[f"{folder}/{index}"]
                 if there.shape != values.shape:
                     raise Refusal(
-                        f"{theirs.name} of {like.name} is {there.shape}, but {ours.name} is {values.shape}"
+                        f"{theirs.name} of {like.name} is {there.shape}, "
+                        f"but {ours.name} is {values.shape}"
                     )
                 there[...] = values
     parts["model.weights.h5"] = data.getvalue()
@@ -346,8 +356,9 @@ def write_keras(target: Path, model: Model, steps: int) -> None:
         },
     }
 
-    # Keras finds the weights by the place of a layer among those of its class, sorted by the longest
-    # way to the output. With zeros a decoder's layer is as far from it as the encoder's next one.
+    # Keras finds the weights by the place of a layer among those of its class, sorted by the
+    # longest way to the output. With zeros a decoder's layer is as far from it as the encoder's next
+    # one, and comes first.
     order = model.encoder + model.decoder
     if model.decoder_input == "Zeros":
         order = [part[k] for k in range(depth) for part in (model.encoder, model.decoder)]
@@ -362,7 +373,10 @@ def write_keras(target: Path, model: Model, steps: int) -> None:
         for key, values in enumerate(keras_arrays(model.dense)):
             file[f"layers/dense/vars/{key}"] = values
     about = {"keras_version": "3.0.0", "date_saved": ""}
-    parts = {"metadata.json": json.dumps(about).encode(), "config.json": json.dumps(config).encode()}
+    parts = {
+        "metadata.json": json.dumps(about).encode(),
+        "config.json": json.dumps(config).encode(),
+    }
     write_keras_parts(target, {**parts, "model.weights.h5": data.getvalue()}, packed=True)
 
 
@@ -388,7 +402,9 @@ def read_flax(path: Path) -> list[Layer]:
 
     tree = msgpack.unpackb(path.read_bytes(), ext_hook=extension, strict_map_key=False)
     if isinstance(tree, dict) and isinstance(tree.get("params"), dict):
-        tree = tree["params"]  # beside it can be an optimiser's state, with arrays of the same names
+        tree = tree[
+            "params"
+        ]  # beside it can be an optimiser's state, with arrays of the same names
     return sorted(flax_layers("", tree), key=lambda layer: natural(layer.name))
 
 
@@ -408,7 +424,7 @@ def flax_layers(name: str, tree: Any) -> Iterator[Layer]:
             yield from flax_layers(name if key == "cell" else f"{name}/{key}".lstrip("/"), value)
         return
     letters = [""] if kind == "RNN" else GATES[kind]["ours"]
-    weights = []
+    weights: list[Array | None] = []
     for what in ("kernel", "bias"):
         for side in ("i", "h"):
             hidden = tree["h" + letters[0]]["kernel"].shape[1]
@@ -469,7 +485,9 @@ def onnx_activation(graph: Any, output: str) -> str:
     return ""
 
 
-def onnx_layer(name: str, kind: str, settings: dict[str, Any], value: Any, inputs: list[str]) -> Layer:
+def onnx_layer(
+    name: str, kind: str, settings: dict[str, Any], value: Any, inputs: list[str]
+) -> Layer:
     text = {key: item.decode() for key, item in settings.items() if isinstance(item, bytes)}
     activations = [item.decode() for item in settings.get("activations", [])]
     usual = {"GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"], "RNN": ["Tanh"]}[kind]
@@ -492,7 +510,7 @@ def onnx_layer(name: str, kind: str, settings: dict[str, Any], value: Any, input
 
 
 def write_onnx(target: Path, model: Model, steps: int) -> None:
-    """Writes a complete graph that predicts `steps` steps, for any number of series and past steps."""
+    """Writes a complete graph that predicts `steps` steps, of any number of series and past steps."""
     onnx = library("onnx")
     make, nodes, constants = onnx.helper.make_node, [], []
 
@@ -520,7 +538,9 @@ def write_onnx(target: Path, model: Model, steps: int) -> None:
         reads = gru(layer, reads, "")
     if model.decoder_input == "RepeatLast":
         last = f"{model.encoder[-1].name}.Y_h"
-        nodes.append(make("Expand", [last, constant("steps", np.array([steps, 1, 1]))], ["decoder_input"]))
+        nodes.append(
+            make("Expand", [last, constant("steps", np.array([steps, 1, 1]))], ["decoder_input"])
+        )
     else:
         constant("steps", np.array([steps]))
         constant("features", np.array([model.encoder[0].inputs]))
@@ -580,8 +600,8 @@ def stack_of(path: Path, tensors: Tensors, prefix: str, label: str) -> list[Laye
             raise Refusal(f"{path.name} lacks {missing[0]}")
         rows, hidden = tensors[names[1]].shape
         kind = {3: "GRU", 4: "LSTM", 1: "RNN"}.get(rows // hidden, "GRU")
-        weights = [tensors[name] for name in names]
-        layers.append(recurrent_layer(f"{label}_{index}", kind, "ours", list(weights)))
+        weights: list[Array | None] = [tensors[name] for name in names]
+        layers.append(recurrent_layer(f"{label}_{index}", kind, "ours", weights))
     if not layers:
         raise Refusal(f"{path.name} lacks {prefix}weight_hh_l0")
     return layers
@@ -603,15 +623,20 @@ def checked(model: Model) -> Model:
         for layer in part:
             if layer.kind != "GRU":
                 raise Refusal(
-                    f"{layer.name} is of kind {layer.kind}; allowed in a model is GRU, and others in --layers"
+                    f"{layer.name} is of kind {layer.kind}; allowed in a model is GRU, "
+                    "and others in --layers"
                 )
         check_stack(part)
     sizes = [[layer.outputs for layer in part] for part in (model.encoder, model.decoder)]
     if sizes[0] != sizes[1]:
-        raise Refusal(f"the encoder has {sizes[0]} units and the decoder {sizes[1]}; allowed are the same")
+        raise Refusal(
+            f"the encoder has {sizes[0]} units and the decoder {sizes[1]}; allowed are the same"
+        )
     top, reads = model.encoder[-1].outputs, model.decoder[0].inputs
     if model.dense.inputs != top:
-        raise Refusal(f"{model.dense.name} reads {model.dense.inputs} values, not the decoder's {top}")
+        raise Refusal(
+            f"{model.dense.name} reads {model.dense.inputs} values, not the decoder's {top}"
+        )
     widths = {"RepeatLast": top, "Zeros": model.encoder[0].inputs}
     possible = [name for name, width in widths.items() if width == reads]
     if not possible:
@@ -621,19 +646,27 @@ def checked(model: Model) -> Model:
         )
     if not model.decoder_input:
         if len(possible) > 1:
-            raise Refusal("the sizes fit both decoder inputs: add --decoder-input RepeatLast or Zeros")
+            raise Refusal(
+                "the sizes fit both decoder inputs: add --decoder-input RepeatLast or Zeros"
+            )
         model.decoder_input = possible[0]
     if model.decoder_input not in possible:
-        raise Refusal(f"{model.decoder[0].name} reads {reads} values, which is not {model.decoder_input}")
+        raise Refusal(
+            f"{model.decoder[0].name} reads {reads} values, which is not {model.decoder_input}"
+        )
     return model
 
 
 def check_stack(layers: list[Layer]) -> None:
     for below, above in zip(layers, layers[1:]):
         if above.kind != below.kind:
-            raise Refusal(f"{below.name} is {below.kind} and {above.name} {above.kind}; allowed is one kind")
+            raise Refusal(
+                f"{below.name} is {below.kind} and {above.name} {above.kind}; allowed is one kind"
+            )
         if above.inputs != below.outputs:
-            raise Refusal(f"{above.name} reads {above.inputs} values, but {below.name} gives {below.outputs}")
+            raise Refusal(
+                f"{above.name} reads {above.inputs} values, but {below.name} gives {below.outputs}"
+            )
 
 
 def write_ours(path: Path, parts: dict[str, list[Layer]], decoder_input: str | None) -> None:
@@ -645,7 +678,9 @@ def write_ours(path: Path, parts: dict[str, list[Layer]], decoder_input: str | N
                 name = f"{prefix}{suffix}" + ("" if layer.kind == "dense" else f"_l{index}")
                 tensors[name] = np.ascontiguousarray(values)
     metadata = None if decoder_input is None else {"decoder_input": decoder_input}
-    path.write_bytes(numpy.save(tensors, metadata))  # save_file makes files that only their owner reads
+    path.write_bytes(
+        numpy.save(tensors, metadata)
+    )  # save_file makes files that only their owner reads
 
 
 # ---- the command -----------------------------------------------------------------------------
@@ -663,7 +698,8 @@ def choose(path: Path, layers: list[Layer], options: argparse.Namespace) -> dict
             found = [x for x in found if (x.kind == "dense") == (part == "dense")]
             if not found or (part == "dense" and len(found) > 1):
                 raise Refusal(
-                    f"{path.name}: which layers are --{part}? Allowed are {every}, from the input up"
+                    f"{path.name}: which layers are --{part}? "
+                    f"Allowed are {every}, from the input up"
                     + (" (or --layers for a stack without a decoder)" if part != "dense" else "")
                 )
             return found
@@ -681,7 +717,9 @@ def choose(path: Path, layers: list[Layer], options: argparse.Namespace) -> dict
     if options.layers is not None:
         parts = {"": named("layers", options.layers)}
     else:
-        parts = {f"{part}.": named(part, vars(options)[part]) for part in ("encoder", "decoder", "dense")}
+        parts = {
+            f"{part}.": named(part, vars(options)[part]) for part in ("encoder", "decoder", "dense")
+        }
     for chosen in parts.values():
         for layer in chosen:
             if layer.problem:
@@ -702,11 +740,16 @@ def convert(options: argparse.Namespace) -> None:
         else:
             for layer in read_layers(source):
                 sizes = f"{layer.inputs} -> {layer.outputs}"
-                print(f"{layer.name}: {layer.kind}, {sizes}" + (f"; {layer.problem}" if layer.problem else ""))
+                print(
+                    f"{layer.name}: {layer.kind}, {sizes}"
+                    + (f"; {layer.problem}" if layer.problem else "")
+                )
         return
     formats = suffix_of(source), suffix_of(target)
     if (formats[0] == ".safetensors") == (formats[1] == ".safetensors"):
-        raise Refusal("one of SOURCE and TARGET is a .safetensors file of this crate, the other is not")
+        raise Refusal(
+            "one of SOURCE and TARGET is a .safetensors file of this crate, the other is not"
+        )
 
     if formats[1] == ".safetensors":
         parts = choose(source, read_layers(source), options)
@@ -714,11 +757,18 @@ def convert(options: argparse.Namespace) -> None:
         if options.layers is not None:
             check_stack(parts[""])
         else:
-            model = Model(parts["encoder."], parts["decoder."], parts["dense."][0], options.decoder_input or "")
+            model = Model(
+                parts["encoder."],
+                parts["decoder."],
+                parts["dense."][0],
+                options.decoder_input or "",
+            )
             decoder_input = checked(model).decoder_input
         write_ours(target, parts, decoder_input)
         if formats[0] in (".weights.h5", ".msgpack"):
-            print("note: this format does not tell activations or a direction; tanh, sigmoid and forward are assumed")
+            print(
+                "note: this format does not tell activations or a direction; the usual are assumed"
+            )
         return
 
     tensors, decoder_input = read_ours(source)
@@ -737,15 +787,20 @@ def convert(options: argparse.Namespace) -> None:
         pairs = []
         for part, layers in ours.items():
             if [x.kind for x in layers] != [x.kind for x in theirs[part]]:
-                raise Refusal(f"{part or 'the stack '}has {len(layers)} layers here, {len(theirs[part])} in {like.name}, or others")
+                what = "the stack" if part == "" else f"the {part.removesuffix('.')}"
+                raise Refusal(f"{what} of {like.name} has other layers than that of {source.name}")
             pairs += list(zip(layers, theirs[part]))
         fill_keras(like, target, pairs)
     elif formats[1] == ".weights.h5":
-        raise Refusal("a .weights.h5 file needs --like FILE, which the model to be filled has saved")
+        raise Refusal(
+            "a .weights.h5 file needs --like FILE, which the model to be filled has saved"
+        )
     elif formats[1] == ".msgpack":
         raise Refusal("files of Flax can be read only; allowed are .keras, .weights.h5 and .onnx")
     elif options.steps is None or options.steps < 1:
-        raise Refusal("a complete model needs --steps, the number of steps that it predicts, at least 1")
+        raise Refusal(
+            "a complete model needs --steps, the number of steps that it predicts, at least 1"
+        )
     else:
         model = model_of(source, tensors, options.decoder_input or decoder_input)
         (write_keras if formats[1] == ".keras" else write_onnx)(target, model, options.steps)
@@ -761,10 +816,18 @@ def main() -> int:
     parser.add_argument("--encoder", metavar="A,B", help=names)
     parser.add_argument("--decoder", metavar="C,D", help=names)
     parser.add_argument("--dense", metavar="E", help="name of its dense layer")
-    parser.add_argument("--layers", metavar="A,B", help="a stack alone, without decoder and dense layer")
-    parser.add_argument("--decoder-input", choices=DECODER_INPUTS, help="where the sizes do not tell")
-    parser.add_argument("--steps", type=int, metavar="F", help="steps that a complete model predicts")
-    parser.add_argument("--like", metavar="FILE", help="file of the Keras model that is to be filled")
+    parser.add_argument(
+        "--layers", metavar="A,B", help="a stack alone, without decoder and dense layer"
+    )
+    parser.add_argument(
+        "--decoder-input", choices=DECODER_INPUTS, help="where the sizes do not tell"
+    )
+    parser.add_argument(
+        "--steps", type=int, metavar="F", help="steps that a complete model predicts"
+    )
+    parser.add_argument(
+        "--like", metavar="FILE", help="file of the Keras model that is to be filled"
+    )
     try:
         convert(parser.parse_args())
     except (Refusal, OSError) as error:

@@ -10,8 +10,8 @@ Into tests/golden/conversions/:
 
     NAME.keras, NAME.msgpack, NAME.onnx   a model of the framework, all of whose biases are random
     NAME.safetensors                      what the converter makes of it
-    conversions.json                      of each model the past, the shape and values of the output,
-                                          and the converter's arguments
+    conversions.json                      of each model the past, the output, and the converter's
+                                          arguments
 """
 
 import json
@@ -160,7 +160,9 @@ def keep_flax(name, model, features, arguments=()):
 keep_flax("flax_repeat_last", FlaxModel((4, 3), 2, 2, True), 2)
 keep_flax("flax_zeros", FlaxModel((4, 3), 2, 1, False), 2)
 for cell in (nn.GRUCell, nn.OptimizedLSTMCell, nn.SimpleCell):
-    short = {"GRUCell": "gru", "OptimizedLSTMCell": "lstm", "SimpleCell": "simplernn"}[cell.__name__]
+    short = {"GRUCell": "gru", "OptimizedLSTMCell": "lstm", "SimpleCell": "simplernn"}[
+        cell.__name__
+    ]
     names = f"{cell.__name__}_0,{cell.__name__}_1"
     keep_flax(f"flax_{short}", FlaxStack(cell, (4, 3)), 2, ["--layers", names])
 

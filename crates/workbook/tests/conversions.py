@@ -77,6 +77,7 @@ def array(case, what):
 
 def close(way, found, case):
     expected = array(case, "output")
+    way = f"{way}, of {case['source'].split('_')[0]}"
     assert found.shape == expected.shape, (way, found.shape, expected.shape)
     difference = float(np.abs(found - expected).max())
     largest[way] = max(largest.get(way, 0.0), difference)
@@ -188,7 +189,9 @@ def keras_refusals(folder):
     lstm = [keras.Input((None, 3)), layers.LSTM(3, name="a"), layers.Dense(3, name="b")]
     keras.Sequential(lstm).save(folder / "refused.keras")
     parts = ["--encoder=a", "--decoder=a", "--dense=b", "--decoder-input=Zeros"]
-    refused("a is of kind LSTM; allowed in a model is GRU", folder / "refused.keras", target, *parts)
+    refused(
+        "a is of kind LSTM; allowed in a model is GRU", folder / "refused.keras", target, *parts
+    )
     both = layers.Bidirectional(layers.GRU(3, name="a"))
     model = keras.Sequential([keras.Input((None, 2)), both])
     model.save_weights(folder / "refused.weights.h5")
@@ -248,14 +251,27 @@ def other_refusals(folder):
     refused("there is no file nowhere.keras", "nowhere.keras", target)
     refused("which layers are --encoder? Allowed are dense, " + every, unnamed, target)
     refused("no layer first; allowed are", gru, target, "--encoder", "first")
-    refused("fit both decoder inputs", unnamed, target, "--encoder=gru,gru_1", "--decoder=gru_2,gru_3")
+    refused(
+        "fit both decoder inputs", unnamed, target, "--encoder=gru,gru_1", "--decoder=gru_2,gru_3"
+    )
     refused("reads 3 values, which is not Zeros", gru, target, "--decoder-input", "Zeros")
-    refused("decoder_0 reads 3 values, but encoder_0 gives 4", gru, target, "--layers=encoder_0,decoder_0")
+    refused(
+        "decoder_0 reads 3 values, but encoder_0 gives 4",
+        gru,
+        target,
+        "--layers=encoder_0,decoder_0",
+    )
     refused("needs --steps", ours, folder / "model.onnx")
     refused("needs --like", ours, folder / "model.weights.h5")
     refused("can be read only", ours, folder / "model.msgpack", "--steps", "3")
     refused("none of the suffixes", ours, folder / "model.pt")
-    refused("encoder_0 of keras_repeat_last.keras is (2, 12), but encoder_0 is (3, 9)", ours, folder / "a.keras", "--like", gru)
+    refused(
+        "encoder_0 of keras_repeat_last.keras is (2, 12), but encoder_0 is (3, 9)",
+        ours,
+        folder / "a.keras",
+        "--like",
+        gru,
+    )
     for suffix in (".keras", ".weights.h5", ".msgpack", ".onnx", ".safetensors"):
         broken = folder / f"broken{suffix}"
         broken.write_bytes(b"a letter, not a model")
