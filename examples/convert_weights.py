@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import io
+import itertools
 import json
 import re
 import sys
@@ -431,7 +432,9 @@ def flax_layers(name: str, tree: Any) -> Iterator[Layer]:
             zeros = np.zeros(hidden, np.float32)  # most gates have one of the two biases
             parts = [tree[side + letter].get(what, zeros).T for letter in letters]
             weights.append(np.concatenate(parts))
-    yield recurrent_layer(name, kind, "ours", weights)
+    both_ways = re.search(r"(^|/)(forward|backward)_rnn(/|$)", name)
+    problem = "it is bidirectional; allowed is one direction" if both_ways else ""
+    yield recurrent_layer(name, kind, "ours", weights, problem)
 
 
 # ---- ONNX ------------------------------------------------------------------------------------
@@ -459,7 +462,8 @@ def read_onnx(path: Path) -> list[Layer]:
             return known.get(inputs[place])
 
         if node.op_type in GATES:
-            layers.append(onnx_layer(name, node.op_type, settings, value, inputs))
+            starts = [known[key] for key in inputs[5:7] if key in known]
+            layers.append(onnx_layer(name, node.op_type, settings, value, inputs, starts))
         elif node.op_type == "Gemm" and inputs[1] in known:
             weight = known[inputs[1]] if settings.get("transB", 0) else known[inputs[1]].T
             problem = onnx_activation(graph, node.output[0])
@@ -486,7 +490,12 @@ def onnx_activation(graph: Any, output: str) -> str:
 
 
 def onnx_layer(
-    name: str, kind: str, settings: dict[str, Any], value: Any, inputs: list[str]
+    name: str,
+    kind: str,
+    settings: dict[str, Any],
+    value: Any,
+    inputs: list[str],
+    starts: list[Array],
 ) -> Layer:
     text = {key: item.decode() for key, item in settings.items() if isinstance(item, bytes)}
     activations = [item.decode() for item in settings.get("activations", [])]
@@ -502,6 +511,10 @@ def onnx_layer(
         problem = f"activations are {', '.join(activations)}; allowed are {', '.join(usual)}"
     elif "clip" in settings or settings.get("input_forget", 0) or inputs[7]:
         problem = "clip, input_forget or peepholes are set; allowed is none of these"
+    elif inputs[4]:
+        problem = "sequence_lens are set; allowed are series of one length"
+    elif any(values.any() for values in starts):
+        problem = "the initial state is a constant other than zeros; allowed are zeros"
     w_ih, w_hh, bias = (value(place) for place in (1, 2, 3))
     if w_ih is None or w_hh is None:
         raise Refusal(f"{name} lacks one of its two weight matrices")
@@ -658,7 +671,7 @@ def checked(model: Model) -> Model:
 
 
 def check_stack(layers: list[Layer]) -> None:
-    for below, above in zip(layers, layers[1:]):
+    for below, above in itertools.pairwise(layers):
         if above.kind != below.kind:
             raise Refusal(
                 f"{below.name} is {below.kind} and {above.name} {above.kind}; allowed is one kind"

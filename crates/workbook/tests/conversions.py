@@ -232,6 +232,11 @@ def onnx_refusals(folder):
     with_settings("/lower/GRU: activations are Relu, Tanh", activations=["Relu", "Tanh"])
     with_settings("/lower/GRU: clip, input_forget or peepholes are set", clip=3.0)
     node = next(node for node in stored.graph.node if node.op_type == "GRU")
+    start, node.input[5] = node.input[5], "ones"
+    ones = onnx.numpy_helper.from_array(np.ones((1, 3, 4), np.float32), "ones")
+    stored.graph.initializer.append(ones)
+    with_settings("/lower/GRU: the initial state is a constant other than zeros")
+    node.input[5] = start
     weights = next(tensor for tensor in stored.graph.initializer if tensor.name == node.input[1])
     stored.graph.initializer.remove(weights)
     with_settings(f"/lower/GRU: {weights.name} is computed in the graph")
@@ -243,6 +248,13 @@ def other_refusals(folder):
     cell = {name: {"kernel": kernel} for name in ("if", "in", "hf", "hn")}
     (folder / "mgu.msgpack").write_bytes(msgpack.packb({"params": {"cell_0": cell}}))
     refused("cell_0 is an MGUCell; allowed are", folder / "mgu.msgpack", target)
+
+    tree = msgpack.unpackb((GOLDEN / "flax_repeat_last.msgpack").read_bytes())
+    both = {"forward_rnn": tree["params"]["encoder_0"], "backward_rnn": tree["params"]["encoder_0"]}
+    tree["params"]["encoder_0"] = both
+    (folder / "both.msgpack").write_bytes(msgpack.packb(tree))
+    why = "encoder_0/backward_rnn: it is bidirectional; allowed is one direction"
+    refused(why, folder / "both.msgpack", target)
 
     gru = GOLDEN / "keras_repeat_last.keras"
     ours = GOLDEN / "onnx_zeros.safetensors"
