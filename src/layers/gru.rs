@@ -25,6 +25,12 @@ use crate::{Sequence, State};
 /// biases: PyTorch's `nn.GRU` and Keras' `GRU(reset_after=True)`. The rows of each weight hold the
 /// gates in the order r, z, n.
 ///
+/// That is PyTorch's order. Keras, whose kernels are transposed, and ONNX
+/// (`linear_before_reset=1`) have z, r, n, and call n h. Flax' `GRUCell` has a matrix for each gate,
+/// `ir`, `iz`, `in`, `hr`, `hz` and `hn`, and no biases b_hr and b_hz. Weights with swapped gates
+/// have the right shapes: they load without an error, and every prediction is wrong.
+/// `examples/convert_weights.py` converts each of these.
+///
 /// ```
 /// use seq2seq::prelude::*;
 ///

@@ -27,6 +27,11 @@ use crate::{Sequence, State};
 /// Keras, whose `LSTM` has one bias where this has the sum of two, the same order is called i, f,
 /// c, o. All biases start at zero, that of the forget gate too, which Keras starts at one.
 ///
+/// ONNX has the order i, o, f, c. Flax' `LSTMCell` has a matrix for each gate, `ii` to `io` and `hi`
+/// to `ho`, and no biases at the first four. Weights with swapped gates have the right shapes: they
+/// load without an error, and every prediction is wrong. `examples/convert_weights.py` converts each
+/// of these.
+///
 /// ```
 /// use seq2seq::prelude::*;
 ///

@@ -20,7 +20,8 @@ use crate::{Sequence, State};
 ///
 /// This is PyTorch's `nn.RNN`. Keras' `SimpleRNN` has one bias where this has the sum of two, so
 /// that a layer with one unit and one feature counts 4 parameters here and 3 there; the two compute
-/// the same.
+/// the same. There are no gates, and so no order of them: ONNX' `RNN` has these rows too, and the
+/// kernels of Keras and of Flax' `SimpleCell` are the transposed weights.
 ///
 /// ```
 /// use seq2seq::prelude::*;

@@ -7,20 +7,21 @@
 //! target/workbook/venv/bin/python crates/workbook/tests/protocol bad_input --megabytes 100
 //! ```
 
-use std::fs;
-use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 mod common;
+#[path = "common/packages.rs"]
+mod packages;
 
-use common::{expect_success, python, root};
+use common::{expect_success, python};
+use packages::install_test_packages;
 
 /// Jupyter's own suite for kernels. Only what no kernel for Rust can do is left out; the script says
 /// why, and fails when it leaves out anything else.
 #[test]
 fn the_suite_for_kernels_passes() {
     let _turn = turn();
-    install_suite();
+    install_test_packages();
     expect_success(&python("protocol/suite.py").output().unwrap());
 }
 
@@ -74,26 +75,4 @@ fn scenarios(group: &str, options: &[&str]) {
 fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn install_suite() {
-    let requirements = root().join("crates/workbook/tests/requirements.txt");
-    let state = root().join("target/workbook");
-    let packages = state.join("test-packages");
-    let stamp = packages.join("complete");
-    let wanted = fs::read_to_string(&requirements).unwrap();
-    if fs::read_to_string(&stamp).is_ok_and(|present| present == wanted) {
-        return;
-    }
-    fs::remove_dir_all(&packages).ok();
-    let output = Command::new(state.join("venv/bin/python"))
-        .args(["-I", "-m", "pip", "install", "--no-deps", "--no-input", "--quiet"])
-        .args(["--disable-pip-version-check", "--target"])
-        .arg(&packages)
-        .arg("--requirement")
-        .arg(&requirements)
-        .output()
-        .expect("the workbook is set up: `cargo workbook setup`");
-    expect_success(&output);
-    fs::write(stamp, wanted).unwrap();
 }
