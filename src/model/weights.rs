@@ -289,21 +289,20 @@ fn other_kind(bytes: &[u8]) -> Option<&'static str> {
         [] => Some("it is empty"),
         _ if cut_off => None,
         [b'P', b'K', 3, 4, ..] => Some(
-            "it is a zip archive, as torch.save and Keras write; in Python, \
+            "it is a zip archive, as torch.save and Keras write; examples/convert_weights.py converts \
+             those of Keras, and in PyTorch \
              safetensors.torch.save_file(model.state_dict(), path) writes what is needed here",
         ),
         [0x80, 0..=5, ..] => Some(
             "it is a pickle, as torch.save wrote; in Python, \
              safetensors.torch.save_file(model.state_dict(), path) writes what is needed here",
         ),
-        [0x89, b'H', b'D', b'F', ..] => Some(
-            "it is an HDF5 file, as Keras writes; the weights have to be saved under PyTorch's names \
-             with safetensors.numpy.save_file",
-        ),
-        [8, _, 0x12, ..] => Some(
-            "it looks like an ONNX file; in Python, \
-             safetensors.torch.save_file(model.state_dict(), path) writes what is needed here",
-        ),
+        [0x89, b'H', b'D', b'F', ..] => {
+            Some("it is an HDF5 file, as Keras writes; examples/convert_weights.py converts it")
+        }
+        [8, _, 0x12, ..] => {
+            Some("it looks like an ONNX file; examples/convert_weights.py converts it")
+        }
         [b'G', b'G', b'U', b'F', ..] => Some("it is a GGUF file, which holds language models"),
         _ if begins("version https://git-lfs") => {
             Some("it is a pointer of Git LFS, not the file itself; `git lfs pull` fetches that")
