@@ -102,6 +102,9 @@ fn pictures_that_no_memory_has_room_for_are_refused() {
     let names: Vec<usize> = (0..100_000).collect();
     let refused = plot::heat_map("row", &names, "column", &[1], &vec![0.5; names.len()]);
     assert!(refused.unwrap_err().to_string().contains("from 1 to 30"));
+    let model = Seq2Seq::stacked(1, &Hyperparameters::default()).unwrap();
+    let endless = plot::encoder_decoder(&model, usize::MAX, 1 << 32).unwrap();
+    check(&endless, &["encoder", &format!("x{}", usize::MAX), "y4294967296"]);
     let refused = plot::unrolled(&vec![3; 1_000_000], 5).unwrap_err().to_string();
     assert!(refused.contains("the number of layers is 1000000, but it must be from 1 to 16"));
 }

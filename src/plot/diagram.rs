@@ -25,7 +25,8 @@ const MIDDLE: i32 = 70;
 /// states to the decoder, and the decoder predicts `future_steps` steps.
 ///
 /// # Errors
-/// [`Error::Setting`] when a number of steps is 0 or there are more than 16 layers, [`Error::Picture`] when drawing fails.
+/// [`Error::Setting`] when a number of steps is 0 or there are more than 16 layers, [`Error::Picture`] when
+/// drawing fails.
 #[cfg_attr(doc, doc = concat!("\n\n", include_str!("pictures/encoder_decoder.svg")))]
 pub fn encoder_decoder<E: Dtype, D: Storage<E>>(
     model: &Seq2Seq<E, D>,
@@ -55,6 +56,11 @@ pub fn encoder_decoder<E: Dtype, D: Storage<E>>(
     let height = TOP + rows * (BOX.1 + GAP.1) + 6;
     let width = diagram.decoder_left() + diagram.side_width() + 30;
     Picture::new((width as u32, height as u32), &diagram)
+}
+
+/// How many of so many steps are drawn.
+fn drawn_steps(steps: usize) -> i32 {
+    steps.min(DRAWN_STEPS as usize) as i32
 }
 
 struct Diagram {
@@ -96,10 +102,10 @@ impl Diagram {
             Side::Decoder => (self.decoder_left(), "decoder", PREDICTION, self.steps.1),
         };
         area.draw(&Text::new(title, (left, 14), text(18, color)))?;
-        for drawn in 0..DRAWN_STEPS.min(steps as i32) {
+        for drawn in 0..drawn_steps(steps) {
             let x = self.column(left, drawn);
             // With fewer steps than are drawn, each step is the one that it is.
-            let last = drawn == DRAWN_STEPS - 1 || drawn + 1 == steps as i32;
+            let last = drawn + 1 == drawn_steps(steps);
             let step = if last { steps } else { drawn as usize + 1 };
             for layer in 0..layers {
                 let y = self.row(1 + layer);
@@ -191,7 +197,7 @@ impl Drawing for Diagram {
         name(1 + layers, format!("input ({})", self.features.0))?;
 
         // The states of all layers pass from the encoder's last step to the decoder's first.
-        let drawn = DRAWN_STEPS.min(self.steps.0 as i32) - 1;
+        let drawn = drawn_steps(self.steps.0) - 1;
         for layer in 0..layers {
             let y = self.row(1 + layer) + BOX.1 / 2;
             let from = self.column(LEFT, drawn) + BOX.0;

@@ -124,7 +124,8 @@ impl Drawing for HeatMap<'_> {
             let ink = if level < 0.5 { PAPER } else { INK };
             let style = text(15, ink).pos(Pos::new(HPos::Center, VPos::Center));
             let at = (x + CELL.0 / 2 - 1, y + CELL.1 / 2 - 1);
-            area.draw(&Text::new(format!("{error:.5}"), at, style))?;
+            let written = if error < 1e4 { format!("{error:.5}") } else { format!("{error:.2e}") };
+            area.draw(&Text::new(written, at, style))?;
         }
 
         for (row, label) in self.rows.iter().enumerate() {

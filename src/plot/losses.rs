@@ -74,7 +74,7 @@ impl Drawing for Losses<'_> {
         let mut entries =
             vec![Entry::line("training part", TRAIN), Entry::line("validation part", VALIDATION)];
         entries.extend(best.map(|best| {
-            let label = format!("best validation MSE {:.5}", epochs[best].validation_mse);
+            let label = format!("best validation MSE {}", brief(epochs[best].validation_mse));
             Entry { color: VALIDATION, ..Entry::marker(label, Marker::Full) }
         }));
         header(&top, "Error while training", &entries)?;

@@ -148,7 +148,8 @@ impl Drawing for Series<'_> {
         if let Some(predictions) = &self.predictions {
             let mse = |(window, predicted): (&Window, &&[f32])| {
                 let errors = window.future.iter().zip(*predicted);
-                let squares: f64 = errors.map(|(a, b)| f64::from(a - b).powi(2)).sum();
+                let squares: f64 =
+                    errors.map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum();
                 squares / window.future.len() as f64
             };
             let errors: Vec<_> = self.windows.iter().zip(predictions).map(mse).collect();
