@@ -14,7 +14,7 @@ fn a_tensor_times_its_clone_panics_on_the_tape_and_square_does_not() {
         let x = numbers();
         (x.leaky_trace() * x).sum().backward()
     };
-    let panic = catch_unwind(product).err().expect("a tensor times its clone panics no more");
+    let panic = catch_unwind(product).expect_err("a tensor times its clone panics no more");
     let message = panic.downcast_ref::<String>().expect("a message");
     assert!(message.contains("assertion `left != right` failed"), "{message}");
 
