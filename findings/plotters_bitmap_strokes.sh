@@ -3,9 +3,10 @@
 #
 # One would expect a line whose points all lie within the axes to be drawn within them, up to half its
 # width, as the SVG backend of the same crate does. The bitmap backend makes a polygon of a line of two pixels
-# or more. Where the line turns, it limits how far the outer corner may reach, but not the inner one: where
-# the line turns back on itself, that one lies tens of pixels away, and the polygon runs through title and
-# labels. Dense noise is all such turns.
+# or more, whose corners are where the edges beside two segments meet. It limits how far the outer corner may
+# reach, but not the inner one: where the line turns back almost on itself, as dense noise does that has more
+# points than the picture has columns, the edges meet far outside, and the polygon runs through title and
+# labels.
 #
 # Seen with plotters 0.3.7, plotters-bitmap 0.3.7 and rustc 1.95.0 on x86-64 Linux.
 # Source: `compute_polygon_vertex` in src/rasterizer/path.rs of plotters-backend 0.3.7.
@@ -35,8 +36,8 @@ fn overshoot(stroke: u32) -> usize {
     {
         let area = BitMapBackend::with_buffer(&mut pixels, (SIZE.0 as u32, SIZE.1 as u32));
         let area = area.into_drawing_area();
-        // Points from 100 to 300, in an area from 0 to 400.
-        let points = (0..800).map(|i| (30 + i, 100 + i * 7919 % 201)).collect::<Vec<_>>();
+        // Heights from 100 to 300, in a picture from 0 to 400; some neighbours are in the same column.
+        let points = (0..800).map(|i| (30 + i * 92 / 100, 100 + i * i % 201 * 83 % 201)).collect::<Vec<_>>();
         area.draw(&PathElement::new(points, BLUE.stroke_width(stroke))).unwrap();
         area.present().unwrap();
     }
