@@ -4,9 +4,8 @@
 # One would expect the file to hold the array that was given, or an error: `safetensors.torch.save_file`
 # refuses a tensor that is not contiguous. With numpy the shape is written from the array, and the values as
 # they lie in memory, so that the transposed matrix comes back with its values in other places. The docstring
-# asks for contiguous arrays, and nothing checks it. The file loads
-# everywhere without an error, and a square matrix does not even need another shape. It hits whoever converts
-# weights, because `kernel.T` is how a kernel of Keras or Flax becomes a weight of PyTorch.
+# asks for contiguous arrays, and nothing checks it. The file loads everywhere without an error. Whoever
+# converts weights meets this, because `kernel.T` is how a kernel of Keras or Flax becomes a weight of PyTorch.
 # `numpy.ascontiguousarray(kernel.T)` is right.
 #
 # Seen with safetensors 0.8.0 and numpy 2.4.6 on Python 3.11, x86-64 Linux.

@@ -4,8 +4,9 @@
 use seq2seq::layers::Parameters;
 use seq2seq::prelude::*;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use tempfile::TempDir;
 
 fn data(seed: u64) -> (Dataset, Dataset) {
     let settings = NoisyTwoSines { series: 80, seed, ..Default::default() };
@@ -28,16 +29,30 @@ fn settings() -> Hyperparameters {
     }
 }
 
-#[test]
-fn a_checkpoint_holds_a_model() {
+/// A training of so many epochs, the model that came of it, and its checkpoint, which goes with the folder.
+struct Trained {
+    _folder: TempDir,
+    path: PathBuf,
+    parts: (Dataset, Dataset),
+    settings: Hyperparameters,
+    model: Seq2Seq,
+}
+
+fn trained(epochs: usize) -> Trained {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("checkpoint");
     let (train, validation) = data(1);
-    let short = Hyperparameters { epochs: 2, ..settings() };
-    let mut model = Seq2Seq::stacked(1, &short).unwrap();
-    fit_with_checkpoint(&mut model, &train, &validation, &short, &path).unwrap();
+    let settings = Hyperparameters { epochs, ..settings() };
+    let mut model = Seq2Seq::stacked(1, &settings).unwrap();
+    fit_with_checkpoint(&mut model, &train, &validation, &settings, &path).unwrap();
+    Trained { _folder: folder, path, parts: (train, validation), settings, model }
+}
+
+#[test]
+fn a_checkpoint_holds_a_model() {
+    let Trained { _folder, path, settings, model, .. } = trained(2);
     assert!(weights(&Seq2Seq::load(&path).unwrap()) == weights(&model));
-    let mut other = Seq2Seq::stacked(1, &Hyperparameters { seed: 2, ..short }).unwrap();
+    let mut other = Seq2Seq::stacked(1, &Hyperparameters { seed: 2, ..settings }).unwrap();
     load_weights(&mut other, &path).unwrap();
     assert!(weights(&other) == weights(&model));
 }
@@ -56,12 +71,7 @@ fn exchange(path: &Path, old: &str, new: &str) {
 
 #[test]
 fn a_checkpoint_of_another_version_is_refused_with_that_reason() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("checkpoint");
-    let (train, validation) = data(1);
-    let short = Hyperparameters { epochs: 1, ..settings() };
-    let mut model = Seq2Seq::stacked(1, &short).unwrap();
-    fit_with_checkpoint(&mut model, &train, &validation, &short, &path).unwrap();
+    let Trained { _folder, path, parts: (train, validation), model, .. } = trained(1);
     exchange(&path, r#"\"form\":2"#, r#"\"form\":3"#);
     let message = resume(&path, &train, &validation).unwrap_err().to_string();
     assert!(
@@ -96,12 +106,7 @@ fn going_on_with_other_instructions_is_said() {
         );
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("checkpoint");
-    let (train, validation) = data(1);
-    let short = Hyperparameters { epochs: 1, ..settings() };
-    let mut model = Seq2Seq::stacked(1, &short).unwrap();
-    fit_with_checkpoint(&mut model, &train, &validation, &short, &path).unwrap();
+    let Trained { _folder, path, parts: (train, validation), .. } = trained(1);
     resume(&path, &train, &validation).unwrap();
     let text = String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned();
     let (_, rest) = text.split_once(r#"\"instructions\":\""#).unwrap();

@@ -51,7 +51,10 @@ pub struct Gru<E: Dtype = f32, D: Storage<E> = Cpu> {
 /// The weights of one GRU layer, G = 3; the rows hold the gates r, z, n.
 pub type GruWeights<E = f32, D = Cpu> = RecurrentWeights<E, D>;
 
-const KIND: Kind = Kind { name: "a GRU", gates: 3 };
+/// Gates of a GRU, the candidate included.
+pub(crate) const GATES: usize = 3;
+
+const KIND: Kind = Kind { name: "a GRU", gates: GATES };
 
 impl<D: Device<f32>> Gru<f32, D> {
     /// A stack with one layer for each of `hidden_sizes`, from the input up.

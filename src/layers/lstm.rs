@@ -79,6 +79,7 @@ impl<E: Dtype, D: Storage<E>> LayerState<E, D> for LstmState<E, D> {
     }
 }
 
+/// The gates of an LSTM, the candidate included.
 const KIND: Kind = Kind { name: "an LSTM", gates: 4 };
 
 impl<D: Device<f32>> Lstm<f32, D> {

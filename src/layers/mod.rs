@@ -18,6 +18,7 @@ pub use attention::Attention;
 pub use dense::Dense;
 pub use dropout::Dropout;
 pub(crate) use dropout::Evaluation;
+pub(crate) use gru::GATES as GRU_GATES;
 pub use gru::{Gru, GruWeights};
 pub use initializer::Initializer;
 pub use lstm::{Lstm, LstmState, LstmWeights};

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use super::{DecoderInput, Seq2Seq};
 use crate::error::{Error, Result};
 use crate::file;
-use crate::layers::{Dense, Gru, Initializer, Parameters};
+use crate::layers::{Dense, GRU_GATES, Gru, Initializer, Parameters};
 
 /// The one setting of a model that its weights do not tell, among the file's metadata.
 const DECODER_INPUT: &str = "decoder_input";
@@ -168,7 +168,6 @@ fn short(type_name: &str) -> &str {
 
 /// The inputs of a stack of GRUs, and the units of each layer.
 fn gru_sizes(path: &Path, file: &SafeTensors<'_>, part: &str) -> Result<(usize, Vec<usize>)> {
-    const GATES: usize = 3;
     let (_, inputs) = matrix(path, file, &format!("{part}.weight_ih_l0"))?;
     let mut hidden_sizes = Vec::new();
     loop {
@@ -181,9 +180,9 @@ fn gru_sizes(path: &Path, file: &SafeTensors<'_>, part: &str) -> Result<(usize, 
         // Checked before there is a model, which then is no larger than the file.
         for name in [input, recurrent] {
             let (rows, columns) = matrix(path, file, &name)?;
-            if hidden.checked_mul(GATES) != Some(rows) {
+            if hidden.checked_mul(GRU_GATES) != Some(rows) {
                 let reason = format!(
-                    "{name} is [{rows}, {columns}], but a GRU of {hidden} units has {GATES} rows a unit"
+                    "{name} is [{rows}, {columns}], but a GRU of {hidden} units has {GRU_GATES} rows a unit"
                 );
                 return Err(Error::weights(path, reason));
             }

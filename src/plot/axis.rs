@@ -3,43 +3,46 @@
 
 use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
 use std::collections::HashSet;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
+use super::describe::brief;
 use super::style::{number, trimmed};
 use crate::error::{Error, Result};
 
-/// The largest number that can be drawn, and one over it the smallest on a logarithmic axis: differences
-/// and ratios of all that lies between stay finite.
+/// The largest number that can be drawn: differences and ratios of smaller ones stay finite.
 const LARGEST: f64 = 1e100;
 
-/// Refuses a number that no axis has a place for; `what` names it.
+/// The smallest number that can be drawn on a logarithmic axis.
+const SMALLEST: f64 = 1.0 / LARGEST;
+
+/// Refuses a number that no linear axis has a place for; `what` names it.
 pub(super) fn check(value: f64, what: impl FnOnce() -> String) -> Result<()> {
-    if value.abs() <= LARGEST {
-        return Ok(());
-    }
-    let (what, value) = (what(), written(value));
-    Err(Error::Data(format!("{what} is {value}, but a picture shows numbers from -1e100 to 1e100")))
+    check_within(-LARGEST..=LARGEST, "a linear", value, what)
 }
 
-/// Refuses a number that a logarithmic axis has no place for; `what` names it.
+/// Refuses a number that no logarithmic axis has a place for; `what` names it.
 pub(super) fn check_log(value: f64, what: impl FnOnce() -> String) -> Result<()> {
-    if (1.0 / LARGEST..=LARGEST).contains(&value) {
+    check_within(SMALLEST..=LARGEST, "a logarithmic", value, what)
+}
+
+fn check_within(
+    range: RangeInclusive<f64>,
+    kind: &str,
+    value: f64,
+    what: impl FnOnce() -> String,
+) -> Result<()> {
+    if range.contains(&value) {
         return Ok(());
     }
-    let (what, value) = (what(), written(value));
-    let reason =
-        format!("{what} is {value}, but a logarithmic axis shows numbers from 1e-100 to 1e100");
-    Err(Error::Data(reason))
+    let (what, value) = (what(), brief(value));
+    let (low, high) = (range.start(), range.end());
+    Err(Error::Data(format!(
+        "{what} is {value}, but {kind} axis shows numbers from {low:e} to {high:e}"
+    )))
 }
 
 /// Characters that there is room for beside an axis.
 const ROOM: usize = 10;
-
-/// A number without hundreds of digits.
-fn written(value: f64) -> String {
-    let short = value == 0.0 || (1e-5..1e15).contains(&value.abs()) || !value.is_finite();
-    if short { value.to_string() } else { format!("{value:e}") }
-}
 
 /// How an axis counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -77,7 +80,7 @@ impl Axis {
     /// A logarithmic axis that holds all positive ones of `values`, with a little space on both sides. It has
     /// ticks on any range, also on one without a power of ten.
     pub(super) fn logarithmic(values: impl Iterator<Item = f64>, room: usize) -> Self {
-        let mut drawn = values.filter(|v| (1.0 / LARGEST..=LARGEST).contains(v));
+        let mut drawn = values.filter(|v| (SMALLEST..=LARGEST).contains(v));
         let first = drawn.next().unwrap_or(1.0);
         let (low, high) = drawn.fold((first, first), |(l, h), v| (l.min(v), h.max(v)));
         let space = (high / low).powf(0.05).max(1.02);

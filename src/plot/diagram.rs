@@ -9,7 +9,7 @@ use super::describe::{count, list};
 use super::picture::{Drawing, Drawn};
 use super::shapes::{arrow, labelled_box};
 use super::style::{FUTURE, INK, PAST, PREDICTION, anchored, text};
-use super::unrolled::MOST_LAYERS;
+use super::unrolled::check_layers;
 use crate::error::{Error, Result};
 use crate::model::{DecoderInput, Seq2Seq};
 
@@ -38,14 +38,7 @@ pub fn encoder_decoder<E: Dtype, D: Storage<E>>(
             return Err(Error::setting(name, value, "at least 1"));
         }
     }
-    let layers = model.encoder().hidden_sizes().len();
-    if layers > MOST_LAYERS {
-        return Err(Error::setting(
-            "the number of layers",
-            layers,
-            format!("from 1 to {MOST_LAYERS}"),
-        ));
-    }
+    check_layers(model.encoder().hidden_sizes().len())?;
     let diagram = Diagram {
         hidden_sizes: model.encoder().hidden_sizes(),
         features: (model.encoder().inputs(), model.dense().outputs()),

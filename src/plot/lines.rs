@@ -54,11 +54,6 @@ pub fn log_lines(
     y_name: &str,
     lines: &[(&str, &[(f64, f64)])],
 ) -> Result<Picture> {
-    for (label, points) in lines {
-        for &(x, y) in *points {
-            axis::check_log(y, || format!("the y of {label} at x = {x}"))?;
-        }
-    }
     draw(title, (x_name, y_name), lines, Scale::Logarithmic)
 }
 
@@ -78,7 +73,11 @@ fn draw(
     for (label, points) in lines {
         for &(x, y) in *points {
             axis::check(x, || format!("an x of {label}"))?;
-            axis::check(y, || format!("the y of {label} at x = {x}"))?;
+            let of_y = || format!("the y of {label} at x = {}", brief(x));
+            match scale {
+                Scale::Linear => axis::check(y, of_y)?,
+                Scale::Logarithmic => axis::check_log(y, of_y)?,
+            }
         }
     }
     let mut points = lines.iter().flat_map(|(_, points)| *points).copied();

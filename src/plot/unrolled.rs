@@ -9,8 +9,6 @@ use super::shapes::{arrow, labelled_box};
 use super::style::{INK, PAST, anchored, text};
 use crate::error::{Error, Result};
 
-/// Layers of one picture, at most: as many as a model of [`Hyperparameters`](crate::train::Hyperparameters).
-pub(super) const MOST_LAYERS: usize = 16;
 /// Steps that are drawn: the first ones, and the last.
 const DRAWN_STEPS: usize = 4;
 const BOX: (i32, i32) = (64, 40);
@@ -38,10 +36,7 @@ const RIGHT: i32 = 110;
 /// [`Error::Picture`] when drawing fails.
 #[cfg_attr(doc, doc = concat!("\n\n", include_str!("pictures/unrolled.svg")))]
 pub fn unrolled(layers: &[usize], steps: usize) -> Result<Picture> {
-    if !(1..=MOST_LAYERS).contains(&layers.len()) {
-        let allowed = format!("from 1 to {MOST_LAYERS}");
-        return Err(Error::setting("the number of layers", layers.len(), allowed));
-    }
+    check_layers(layers.len())?;
     for (name, value) in [("a layer's size", layers.iter().min()), ("steps", Some(&steps))] {
         if value == Some(&0) {
             return Err(Error::setting(name, 0, "at least 1"));
@@ -52,6 +47,16 @@ pub fn unrolled(layers: &[usize], steps: usize) -> Result<Picture> {
     let height = diagram.row(layers.len() as i32 + 2) + 6;
     // Wide enough for the title and the note, when there are few steps.
     Picture::new((width.max(560) as u32, height as u32), &diagram)
+}
+
+/// Refuses more layers than a picture has room for.
+pub(super) fn check_layers(layers: usize) -> Result<()> {
+    /// As many as a model of [`Hyperparameters`](crate::train::Hyperparameters) may have.
+    const MOST: usize = 16;
+    if (1..=MOST).contains(&layers) {
+        return Ok(());
+    }
+    Err(Error::setting("the number of layers", layers, format!("from 1 to {MOST}")))
 }
 
 struct Unrolled<'a> {

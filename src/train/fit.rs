@@ -237,7 +237,6 @@ pub(super) fn run(
     while let Some(epoch) = course.next_epoch() {
         let start = Instant::now();
         let mut last = Last { epoch, ..Last::of(train, hyperparameters) };
-        let rate = |step, steps| course.learning_rate(step, steps);
         let mut after_step = |step: &Step| {
             last.step = step.number;
             let flow = after_step(step);
@@ -250,7 +249,7 @@ pub(super) fn run(
             if flow.is_break() { flow } else { course.in_time() }
         };
         let (loss, flow) =
-            train_epoch(&mut step, train, hyperparameters, epoch, rate, &mut after_step);
+            train_epoch(&mut step, train, hyperparameters, epoch, &course, &mut after_step);
         let predict_while = if yields { predict_in_chunks } else { predict_while };
         let predict = |data: &Dataset| predict_while(step.network(), data, &|| !interrupted());
         let result = match (predict(&measured), predict(validation)) {
@@ -402,15 +401,14 @@ impl Last {
     }
 }
 
-/// One pass over the training part, or as much of it as `after_step` allows, at the learning rate that
-/// `rate` gives for a step and the number of all steps; returns the mean loss of
+/// One pass over the training part, or as much of it as `after_step` allows; returns the mean loss of
 /// its batches, with the penalty on the weights at its end, and what `after_step` said last.
 fn train_epoch(
     step: &mut TrainStep,
     train: &Dataset,
     hyperparameters: &Hyperparameters,
     epoch: usize,
-    rate: impl Fn(usize, usize) -> f64 + Sync,
+    course: &Course,
     after_step: &mut (impl FnMut(&Step) -> ControlFlow<End> + Send),
 ) -> (f64, ControlFlow<End>) {
     let Hyperparameters { batch_size, epochs, .. } = *hyperparameters;
@@ -423,7 +421,7 @@ fn train_epoch(
     rayon::scope(|_| {
         for batch in order.chunks(batch_size) {
             let done = (epoch - 1) * batches + number;
-            step.settings.learning_rate = rate(done, steps) as f32;
+            step.settings.learning_rate = course.learning_rate(done, steps) as f32;
             let loss = step.train(windows, batch);
             total += loss;
             number += 1;

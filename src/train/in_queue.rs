@@ -79,8 +79,15 @@ pub(super) fn run(
             }
             if flow.is_break() { flow } else { course.in_time() }
         };
-        let (loss, step, flow) =
-            train_epoch(queue, train, hyperparameters, &course, &mut at_once, &mut after_step)?;
+        let (loss, step, flow) = train_epoch(
+            queue,
+            train,
+            hyperparameters,
+            epoch,
+            &course,
+            &mut at_once,
+            &mut after_step,
+        )?;
         weights = queue.weights()?;
         network.set_weights(&weights);
         let loss = loss + penalty(&weights, hyperparameters);
@@ -110,12 +117,12 @@ fn train_epoch(
     queue: &mut dyn Queue,
     train: &Dataset,
     hyperparameters: &Hyperparameters,
+    epoch: usize,
     course: &Course,
     at_once: &mut usize,
     after_step: &mut dyn FnMut(&Step) -> ControlFlow<End>,
 ) -> Result<(f64, usize, ControlFlow<End>)> {
     let Hyperparameters { batch_size, epochs, seed, .. } = *hyperparameters;
-    let epoch = course.so_far().0.len() + 1;
     let order = train.shuffled(seed, epoch);
     let batches = order.len().div_ceil(batch_size);
     let steps = batches.saturating_mul(epochs);

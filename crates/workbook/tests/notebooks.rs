@@ -18,7 +18,7 @@ use common::{expect_success, python, root};
 
 // ---- in the kernel ---------------------------------------------------------------------------
 
-/// And says of each task that it is not solved yet, and of what stands before it that it is reached.
+/// The checks of tasks, which are not solved here, do not pass; all others do.
 #[test]
 fn every_notebook_runs_as_shipped_and_its_tasks_are_unsolved() {
     let _turn = turn();
@@ -46,8 +46,8 @@ fn every_notebook_runs_as_shipped_and_its_tasks_are_unsolved() {
                 let expected = !task_is_next;
                 assert!(
                     verdicts.iter().all(|&passed| passed == expected),
-                    "{name}, cell {}: tasks that pass unsolved, or what passes without a task and does \
-                     not: {verdicts:?}, and all should be {expected}",
+                    "{name}, cell {}: the checks say {verdicts:?}, and each should be {expected}: an \
+                     unsolved task must not pass, and everything else must",
                     index + 1
                 );
                 tasks += usize::from(task_is_next);
