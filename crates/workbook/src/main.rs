@@ -3,6 +3,7 @@
 //! One program plays both parts, because the kernel wants its own path for the processes that it
 //! starts: the one that runs the cells (see [`kernel::runtime`]) is this program again.
 
+mod analysis;
 mod commands;
 mod console;
 mod kernel;
@@ -72,7 +73,10 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    // First of all: the kernel starts this program again to run cells in, and to stand for rustc.
+    // First of all: a kernel starts this program again to run cells in, and to stand for cargo and rustc.
+    if let Some(code) = analysis::run_if_asked() {
+        return code;
+    }
     kernel::runtime::run_if_asked();
     evcxr::runtime_hook();
     match perform() {

@@ -3,6 +3,7 @@
 //! ```text
 //! seed/cells/            evcxr's folder: it writes Cargo.toml and src/lib.rs anew for each cell
 //!      config/           what evcxr runs before the kernel answers, and the repository's Cargo.lock
+//!      analysis/         what rust-analyzer reads
 //!      helper.so         what the process that runs the cells loads first
 //!      base, key         what the seed was made from
 //! ```
@@ -13,6 +14,7 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::SystemTime;
@@ -20,6 +22,7 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use sha2::{Digest, Sha256};
 
+use crate::analysis;
 use crate::commands::cuda;
 use crate::console::step;
 use crate::kernel;
@@ -150,9 +153,6 @@ fn list_sources(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 
 /// What makes evcxr work in `folder`.
 ///
-/// evcxr passes flags of its own to every compilation, so these reach only the `cargo metadata` from
-/// which its rust-analyzer learns what there is to read; see the repository's Cargo.toml.
-///
 /// Cells name Rust's own libraries by a relative path, which leads astray where the repository and
 /// the toolchain are in the same home.
 pub(crate) fn environment(
@@ -164,8 +164,8 @@ pub(crate) fn environment(
     let mut variables = vec![
         ("EVCXR_TMPDIR", folder.join("cells").into()),
         ("EVCXR_CONFIG_DIR", folder.join("config").into()),
-        ("RUSTFLAGS", "--cfg notebook_analysis".into()),
     ];
+    variables.extend(analysis::environment(folder)?);
     if variant == Variant::Cuda {
         let cuda = cuda::ensure(project, false)?;
         libraries.extend(cuda.libraries);
@@ -271,7 +271,10 @@ fn compile(project: &Project, variant: Variant, key: &Key, folder: &Path) -> Res
     let lock = fs::read_to_string(project.root.join("Cargo.lock"))?;
     for (name, content) in [
         ("config/Cargo.lock", &lock),
-        ("config/init.evcxr", &format!("{RESTORE_LOCK}\n{dependency}\n")),
+        (
+            "config/init.evcxr",
+            &format!("{}\n{RESTORE_LOCK}\n{dependency}\n", analysis::first_lines()),
+        ),
         ("config/prelude.rs", &PRELUDE.to_owned()),
         // Last: from here on, an interrupted build can be continued.
         ("base", &key.base),
@@ -286,11 +289,13 @@ fn compile(project: &Project, variant: Variant, key: &Key, folder: &Path) -> Res
     // That of an older build may be broken, and evcxr's first package needs none.
     fs::remove_file(folder.join("cells/Cargo.lock")).ok();
     compile_helper(folder)?;
+    analysis::make(folder)?;
     let started = SystemTime::now();
     let launcher = env::current_exe().context("cannot tell the path of the launcher")?;
     let status = clean_command(launcher)
         .arg("warm")
         .envs(environment(project, variant, folder)?)
+        .envs([analysis::recording()])
         .current_dir(folder)
         .status()
         .context("cannot run the launcher")?;
@@ -363,9 +368,9 @@ pub(crate) fn cool(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Copies a seed, less its keys; what the compiler has written is linked instead, since that is most
-/// of it, and neither cargo nor rustc writes into such a file: they replace it. Everything else is
-/// copied, for some of it is written in place, and a kernel must not write into the seed.
+/// Copies a seed, less its keys. A file that is replaced where it changes, and never written into, is
+/// linked instead: what the compiler has written, which is most of it, and the sources that are only read.
+/// The others are copied, since a kernel must not write into the seed.
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     if !from.exists() {
@@ -375,26 +380,30 @@ pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
         let entry = entry?;
         let name = entry.file_name();
         if name != "base" && name != "key" {
-            copy_entry(&entry.path(), &to.join(name))?;
+            let is_only_read = name == "analysis";
+            copy_entry(&entry.path(), &to.join(name), is_only_read)?;
         }
     }
     Ok(())
 }
 
-fn copy_entry(from: &Path, to: &Path) -> Result<()> {
+fn copy_entry(from: &Path, to: &Path, is_only_read: bool) -> Result<()> {
     let data = fs::symlink_metadata(from)?;
+    if data.is_symlink() {
+        return Ok(()); // those that a kernel needs are made for each
+    }
     if data.is_dir() {
         fs::create_dir_all(to)?;
         for entry in fs::read_dir(from)? {
             let entry = entry?;
-            copy_entry(&entry.path(), &to.join(entry.file_name()))?;
+            copy_entry(&entry.path(), &to.join(entry.file_name()), is_only_read)?;
         }
         return Ok(());
     }
+    let is_executable = data.permissions().mode() & 0o111 != 0;
     let compiled = ["a", "o", "rlib", "rmeta", "so"].map(OsStr::new);
-    if from.extension().is_some_and(|extension| compiled.contains(&extension))
-        && fs::hard_link(from, to).is_ok()
-    {
+    let is_compiled = from.extension().is_some_and(|extension| compiled.contains(&extension));
+    if (is_only_read || is_executable || is_compiled) && fs::hard_link(from, to).is_ok() {
         return Ok(());
     }
     fs::copy(from, to).with_context(|| format!("cannot copy {}", from.display()))?;

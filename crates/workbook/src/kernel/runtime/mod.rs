@@ -32,6 +32,7 @@ use serde_json::{Value, json};
 
 use self::library::{Library, Variables};
 use super::{FOLDER, helper, link};
+use crate::analysis;
 
 /// evcxr's own name for the variable that makes a process this one.
 const IS_RUNTIME: &str = "EVCXR_IS_RUNTIME";
@@ -39,6 +40,7 @@ const IS_RUNTIME: &str = "EVCXR_IS_RUNTIME";
 /// Runs cells, and does not return, where evcxr has started this process for that.
 pub(crate) fn run_if_asked() {
     if let (Some(_), Some(folder)) = (env::var_os(IS_RUNTIME), env::var_os(FOLDER)) {
+        analysis::leave_environment();
         let code = match run_cells(&PathBuf::from(folder)) {
             Ok(()) => 0,
             Err(error) => {
