@@ -58,6 +58,12 @@ fn a_hundred_megabytes_in_one_line() {
     scenarios("bad_input", &["--megabytes", "100", "--only", "text_without_a_line_end"]);
 }
 
+/// Rust-analyzer reads copies of the sources; see `src/analysis`.
+#[test]
+fn copies_of_the_sources_tell_what_the_sources_tell() {
+    scenarios("sources", &[]);
+}
+
 /// `jupyter execute`, `jupyter nbconvert --execute` and papermill.
 #[test]
 fn tools_of_others_can_run_the_notebooks() {

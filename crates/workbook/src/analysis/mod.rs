@@ -43,6 +43,10 @@ const RECORD: &str = "SEQ2SEQ_WORKBOOK_RECORD";
 /// Set to `full` where rust-analyzer is to read all sources, as they are: a test compares the two.
 const SWITCH: &str = "SEQ2SEQ_WORKBOOK_ANALYSIS";
 
+/// What the copies are made by: a seed is made anew where it changes.
+pub(crate) const SOURCES: [&str; 3] =
+    [include_str!("mod.rs"), include_str!("cargo.rs"), include_str!("lean.rs")];
+
 fn folder(kernel: &Path) -> PathBuf {
     kernel.join("analysis")
 }

@@ -8,15 +8,13 @@ use crate::variant::Variant;
 
 pub(crate) fn run(project: &Project) -> Result<()> {
     setup::ensure(project, Variant::Polars)?;
-    // The launcher by itself, and in its own profile: together with other packages its dependencies
-    // could get other features, and the kernel's rust-analyzer, which takes longer to compile than all
-    // tests take, would be compiled again.
-    cargo_test(project, &["--release"])?;
-    cargo_test(project, &["--release", "--package", "workbook"])?;
-    // What needs polars is compiled without optimisation: with it, that takes longer than all tests
-    // together.
-    cargo_test(project, &["--features", "polars", "--lib", "--test", "bitcoin"])?;
-    cargo_test(project, &["--features", "polars", "--doc", "bitcoin"])
+    // In the profile of the notebooks' cells, which optimises the numerical crates alone: optimised as a
+    // whole, polars would take longer to compile than all tests take to run.
+    cargo_test(project, &["--features", "polars"])?;
+    // The launcher by itself, and in its own profile: together with other packages its dependencies could
+    // get other features, and the kernel's rust-analyzer, which takes longest to compile, would be compiled
+    // again.
+    cargo_test(project, &["--release", "--package", "workbook"])
 }
 
 fn cargo_test(project: &Project, arguments: &[&str]) -> Result<()> {

@@ -95,7 +95,8 @@ impl Key {
         let base = hex::encode(sha.clone().finalize());
         sha.update(read(".cargo/config.toml")?);
         sha.update(read("Cargo.lock")?);
-        for text in [RESTORE_LOCK, PRELUDE, CHECKED, kernel::HELPER] {
+        let texts = [RESTORE_LOCK, PRELUDE, CHECKED, kernel::HELPER].into_iter();
+        for text in texts.chain(analysis::SOURCES) {
             sha.update(text);
         }
 

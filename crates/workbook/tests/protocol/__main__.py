@@ -20,10 +20,11 @@ import bad_input
 import interrupts
 import outputs
 import rows
+import sources
 import tools
 from kernel import SET_UP, Kernel, expect
 
-GROUPS = {module.__name__: module for module in (rows, outputs, interrupts, bad_input, tools)}
+GROUPS = {module.__name__: module for module in (rows, outputs, interrupts, bad_input, sources, tools)}
 
 
 def main():
