@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use commands::{cuda, exercises, fetch_prices, lab, run, test};
+use commands::{cuda, fetch_prices, lab, run, test};
 use project::Project;
 use setup::seed;
 use variant::Variant;
@@ -44,12 +44,6 @@ enum Task {
     Run(run::Options),
     /// Set up what is missing, then run all tests, notebooks included.
     Test,
-    /// Generate the exercises from notebooks/solutions.
-    Exercises {
-        /// Write nothing, and fail when an exercise is not what its solution generates.
-        #[arg(long)]
-        check: bool,
-    },
     /// Run cargo with feature `cuda`, for instance `cuda test --release`, on machines without CUDA's
     /// toolkit or a GPU too; without a command of cargo, print the environment that it needs.
     Cuda(cuda::Options),
@@ -99,7 +93,6 @@ fn perform() -> Result<()> {
         Task::Lab { arguments } => lab::run(&project, &arguments),
         Task::Run(options) => run::run(&project, &options),
         Task::Test => test::run(&project),
-        Task::Exercises { check } => exercises::run(&project, check),
         Task::Cuda(options) => cuda::run(&project, &options),
         Task::FetchBtc => fetch_prices::run(&project),
         Task::Kernel { variant, connection_file } => {

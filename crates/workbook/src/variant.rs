@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
-use crate::commands::exercises;
 use crate::project::Project;
 
 /// Which features of the crate a kernel has compiled.

@@ -327,11 +327,6 @@ fn fifty_trainings_in_fifty_cells_leave_no_thread_behind() {
     assert!(threads.iter().all(|&count| count == threads[0]), "{threads:?}");
 }
 
-#[test]
-fn exercises_are_what_their_solutions_generate() {
-    expect_success(&workbook(&["exercises", "--check"]));
-}
-
 // ---- bad input -------------------------------------------------------------------------------
 
 #[test]

@@ -218,6 +218,11 @@ fn ensure_polars(project: &Project) -> Result<()> {
     replace(project, Variant::Polars, &new)
 }
 
+/// Whether there is a seed of a variant, of whatever sources.
+pub(crate) fn exists(project: &Project, variant: Variant) -> bool {
+    variant.seed(project).join("key").exists()
+}
+
 /// Whether the seed of [`Variant::Polars`] is there, or at least so much of it that it takes no longer
 /// to renew than the other one.
 pub(crate) fn has_polars(project: &Project) -> Result<bool> {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -29,14 +30,10 @@ pub(crate) fn ensure(project: &Project) -> Result<()> {
         );
         return Ok(());
     }
-    let requirements = project.root.join("binder").join("requirements.txt");
-    let pins = fs::read_to_string(&requirements)
-        .with_context(|| format!("cannot read {}", requirements.display()))?;
-    let stamp = folder.join("complete");
-    // The link to the interpreter breaks when that Python is removed from the machine.
-    if fs::read_to_string(&stamp).is_ok_and(|text| text == pins) && project.python().exists() {
+    if is_complete(project)? {
         return Ok(());
     }
+    let requirements = requirements(project);
     let python = find_python()?;
     project.ensure_space(SPACE_MB, "the Python environment")?;
     step("Installing JupyterLab into a Python environment of its own (about 250 MB)", || {
@@ -56,8 +53,30 @@ pub(crate) fn ensure(project: &Project) -> Result<()> {
             String::from_utf8_lossy(&output.stderr)
         );
         install(project, |pip| pip.arg("--requirement").arg(&requirements))?;
-        project::write(&stamp, &pins)
+        project::write(&stamp(project), &pins(project)?)
     })
+}
+
+/// Whether there is an environment with the present pins. One from outside is taken as it is.
+pub(crate) fn is_complete(project: &Project) -> Result<bool> {
+    let pins = pins(project)?;
+    Ok(project::given_python().is_some()
+        || fs::read_to_string(stamp(project)).is_ok_and(|text| text == pins)
+            // The link to the interpreter breaks when that Python is removed from the machine.
+            && project.python().exists())
+}
+
+fn requirements(project: &Project) -> PathBuf {
+    project.root.join("binder").join("requirements.txt")
+}
+
+fn pins(project: &Project) -> Result<String> {
+    let path = requirements(project);
+    fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn stamp(project: &Project) -> PathBuf {
+    project.venv().join("complete")
 }
 
 /// Installs packages with pip, with one line a package, and the whole of its output when it fails.

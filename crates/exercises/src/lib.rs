@@ -1,16 +1,17 @@
-//! `cargo workbook exercises`: an exercise is its solution, less the answers.
+//! An exercise is its solution, less the answers.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::ser::{PrettyFormatter, Serializer};
 use serde_json::{Value, json};
 
-use crate::project::{self, Project};
-
-pub(crate) fn run(project: &Project, check: bool) -> Result<()> {
-    let solutions = project.notebooks().join("solutions");
+/// Generates the exercises in a folder from the solutions in its folder `solutions`. With `check` it writes
+/// nothing, and fails when an exercise is not what its solution generates.
+pub fn generate(notebooks: &Path, check: bool) -> Result<()> {
+    let solutions = notebooks.join("solutions");
     let mut names: Vec<String> = fs::read_dir(&solutions)
         .with_context(|| format!("cannot read {}", solutions.display()))?
         .flatten()
@@ -22,20 +23,37 @@ pub(crate) fn run(project: &Project, check: bool) -> Result<()> {
     for name in names {
         let exercise = exercise_of(&read(&solutions.join(&name))?)
             .with_context(|| format!("notebooks/solutions/{name}"))?;
-        let path = project.notebooks().join(&name);
+        let path = notebooks.join(&name);
         if check {
             compare(&exercise, &path).with_context(|| {
-                format!("notebooks/{name} is not what its solution generates; run `cargo workbook exercises`")
+                format!(
+                    "notebooks/{name} is not what its solution generates; run `cargo exercises`"
+                )
             })?;
         } else {
-            project::write(&path, &print(&exercise)?)?;
+            write(&path, &print(&exercise)?)?;
             println!("notebooks/{name}");
         }
     }
     Ok(())
 }
 
-pub(crate) fn read(path: &Path) -> Result<Value> {
+/// Replaces a file at once: whoever reads it sees the old content or the new.
+fn write(path: &Path, content: &str) -> Result<()> {
+    let replace = || -> Result<()> {
+        let mut beside = tempfile::Builder::new();
+        #[cfg(unix)]
+        beside.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)); // less the mask
+        let mut file = beside.tempfile_in(path.parent().context("it has no folder")?)?;
+        file.write_all(content.as_bytes())?;
+        file.persist(path)?;
+        Ok(())
+    };
+    replace().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Reads a notebook.
+pub fn read(path: &Path) -> Result<Value> {
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     serde_json::from_str(&text).with_context(|| format!("{} is not a notebook", path.display()))
@@ -180,6 +198,12 @@ mod tests {
         );
         assert_eq!(cells[2]["source"], json!(["// your turn\n", "let x = 0;"]));
         assert_eq!(cells[2]["metadata"], json!({"tags": ["x"]}));
+    }
+
+    #[test]
+    fn exercises_are_what_their_solutions_generate() {
+        let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+        generate(&package.ancestors().nth(2).unwrap().join("notebooks"), true).unwrap();
     }
 
     #[test]
