@@ -30,6 +30,8 @@ KERNELS = ROOT / "target/workbook/venv/share/jupyter/kernels"
 ENVIRONMENT = {**os.environ, "SEQ2SEQ_WORKBOOK_STATE": str(STATE)}
 # On two busy cores a kernel can take a minute.
 PATIENCE = 120
+# What has to end with the test.
+STARTED = []
 
 
 def expect(truth, what, found=""):
@@ -61,6 +63,12 @@ def lives(process):
         return False
 
 
+def parent_is(process, condition):
+    with contextlib.suppress(OSError):
+        return condition(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    return False
+
+
 def family(process):
     yield process
     for path in Path(f"/proc/{process}/task").glob("*/children"):
@@ -90,11 +98,17 @@ class Keeper:
         self.lab = subprocess.Popen(
             ["sh", "-c", script, "sh", LAUNCHER, "spare", *options],
             env=ENVIRONMENT, stdin=subprocess.DEVNULL, stderr=(STATE / "keeper.log").open("a"))
+        STARTED.append(self.lab)
         self.process = wait("the keeper", lambda: list(family(self.lab.pid))[1:], 10)[0]
 
     def end_lab(self):
+        """Ends the lab, and waits until its keeper and the kernel that nobody has taken have followed."""
+        is_taken = lambda process: (STATE / f"kernel-{process}/handover/taken").exists()
+        ending = [process for process in family(self.process) if not is_taken(process)]
+        ending = [process for process in ending if not parent_is(process, is_taken)]
         self.lab.kill()
         self.lab.wait()
+        wait("the keeper's end", lambda: not any(map(lives, ending)), 20)
 
     def spare(self):
         return wait("a spare kernel", spares)[0]
@@ -108,6 +122,7 @@ class Kernel:
         self.manager = KernelManager(kernel_name="seq2seq-rust", kernel_spec_manager=specs)
         self.manager.start_kernel(
             cwd=str(folder), env={**ENVIRONMENT, **environment}, stdout=subprocess.DEVNULL)
+        STARTED.append(self.manager.provisioner.process)
         self.pid = self.manager.provisioner.pid
         self.client = self.manager.client()
         self.client.start_channels()
@@ -154,17 +169,6 @@ class Kernel:
         self.manager.provisioner.process.wait()
 
 
-def notebook_folder():
-    """A folder beside which there is a crate."""
-    crate = STATE / "crates/beside"
-    (crate / "src").mkdir(parents=True)
-    (crate / "Cargo.toml").write_text('[package]\nname = "beside"\nversion = "0.1.0"\nedition = "2024"\n')
-    (crate / "src/lib.rs").write_text("pub fn word() -> &'static str { \"beside\" }\n")
-    folder = STATE / "crates/a notebook"
-    folder.mkdir()
-    return folder
-
-
 def expect_gone(processes, folder, what):
     wait(f"{what}: no process is left", lambda: not any(map(lives, processes)), 20)
     wait(f"{what}: no folder is left", lambda: not folder.exists(), 20)
@@ -181,14 +185,13 @@ def a_taken_one(folder):
     expect(kernel.folder() == spare, "the spare kernel answers")
     expect(not spares(), "nobody else can take it")
     expect(kernel.here() == str(folder), "a cell is in the folder of the notebook", kernel.here())
-    expect(kernel.run(':dep beside = { path = "../beside" }') == "", "a relative path is found")
-    expect(kernel.run('println!("{}", beside::word());') == "beside", "and the crate is used")
-    kernel.run("let kept = 41;")
+    expect(kernel.run(':dep seq2seq = { path = "../../.." }') == "", "a relative path is found")
+    expect(kernel.run(':dep seq2seq = { path = ".." }') != "", "and not from another folder")
+    kernel.run("use seq2seq::prelude::*;\nlet kept = 41;")
     expect(kernel.run('println!("{}", kept + 1);') == "42", "variables are kept")
 
-    keeper.end_lab()
     second.end_lab()
-    wait("both keepers to end", lambda: not lives(keeper.process) and not lives(second.process), 20)
+    keeper.end_lab()
     expect(kernel.run('println!("{}", kept + 1);') == "42", "a kernel that was taken outlives its keeper")
 
     # A first interrupt of such a cell is in vain, and the second one ends the process.
@@ -213,8 +216,10 @@ def until(kernel, request, text):
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         message = kernel.client.get_iopub_msg(timeout=PATIENCE)
-        if message["parent_header"].get("msg_id") == request and text in json.dumps(message["content"]):
-            return
+        is_output = message["msg_type"] in ("stream", "error")
+        if is_output and message["parent_header"].get("msg_id") == request:
+            if text in json.dumps(message["content"]):
+                return
     raise AssertionError(f"{text!r} did not come")
 
 
@@ -294,7 +299,8 @@ def main():
         shutil.copy2(SEED / "key", STATE / "key")
         key.unlink()
         shutil.move(STATE / "key", key)
-        folder = notebook_folder()
+        folder = STATE / "a notebook"
+        folder.mkdir()
         for check in a_taken_one, one_that_is_not_ready, those_that_are_not_taken, one_that_nobody_wants:
             begin = time.monotonic()
             check(folder)
@@ -303,6 +309,9 @@ def main():
         print(log(), flush=True)
         raise
     finally:
+        for process in STARTED:
+            process.kill()
+        wait("the end of all kernels", lambda: not spares(), 20)
         shutil.rmtree(STATE, ignore_errors=True)
     print("all as expected")
 
