@@ -193,7 +193,8 @@ impl<'a> Keeper<'a> {
             return Ok(());
         }
         self.say(&format!("A spare kernel starts: {name}."));
-        let process = command(self.project, variant)?.spawn().context("cannot start the launcher")?;
+        let process =
+            command(self.project, variant)?.spawn().context("cannot start the launcher")?;
         let folder = folder_of(self.project, process.id());
         self.spare = Some(Spare { process, folder, ready: false, since: Instant::now() });
         Ok(())

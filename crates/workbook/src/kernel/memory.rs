@@ -18,9 +18,11 @@ pub(super) fn available() -> Option<u64> {
 }
 
 fn available_below(proc: &Path, cgroups: &Path) -> Option<u64> {
-    let machine = value_of(&fs::read_to_string(proc.join("meminfo")).ok()?, "MemAvailable:")? * 1024;
+    let machine =
+        value_of(&fs::read_to_string(proc.join("meminfo")).ok()?, "MemAvailable:")? * 1024;
     let own = fs::read_to_string(proc.join("self/cgroup")).unwrap_or_default();
-    let bytes = groups(&own, cgroups).iter().filter_map(|group| group.left()).fold(machine, u64::min);
+    let bytes =
+        groups(&own, cgroups).iter().filter_map(|group| group.left()).fold(machine, u64::min);
     Some(bytes / 1_000_000)
 }
 

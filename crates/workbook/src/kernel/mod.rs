@@ -275,8 +275,7 @@ pub(crate) const HELPER: &str = include_str!("runtime/helper.rs");
 /// Answers Jupyter until it asks for an end, then removes the kernel's folder.
 pub(crate) fn serve() -> Result<()> {
     let variable = |name| env::var_os(name).map(PathBuf::from);
-    let (Some(folder), Some(evcxrs)) =
-        (variable(FOLDER), env::args_os().nth(2).map(PathBuf::from))
+    let (Some(folder), Some(evcxrs)) = (variable(FOLDER), env::args_os().nth(2).map(PathBuf::from))
     else {
         bail!("{CONTROL_FILE} is for the kernel's own use; `cargo workbook lab` starts it");
     };

@@ -177,8 +177,8 @@ pub(super) fn describe(variant: Variant, build: String, keeper: u32, folder: &Pa
 impl Offer {
     pub(super) fn read(folder: &Path) -> Result<Self> {
         let path = handover(folder).join("offer.json");
-        let text = fs::read_to_string(&path)
-            .with_context(|| format!("cannot read {}", path.display()))?;
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         serde_json::from_str(&text).with_context(|| format!("cannot understand {}", path.display()))
     }
 
@@ -231,10 +231,11 @@ pub(super) fn offer(
     })?;
     let holder = Arc::clone(holder);
     thread::Builder::new().name("handover".to_owned()).spawn(move || {
-        let event = attend(&listener, &offer, &handover, &events, &holder).unwrap_or_else(|error| {
-            eprintln!("The spare kernel cannot be handed over: {error:#}");
-            Event::Unwanted
-        });
+        let event =
+            attend(&listener, &offer, &handover, &events, &holder).unwrap_or_else(|error| {
+                eprintln!("The spare kernel cannot be handed over: {error:#}");
+                Event::Unwanted
+            });
         events.send(event).ok();
     })?;
     Ok(receiver)

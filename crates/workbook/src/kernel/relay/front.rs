@@ -118,7 +118,8 @@ async fn bind(socket: &mut impl Socket, connection: &Connection, port: u16) -> R
 impl Router {
     /// The kernel's two ends, and the socket's.
     fn new() -> (UnboundedSender<Message>, UnboundedReceiver<Message>, Self) {
-        let ((requests, incoming), (outgoing, replies)) = (unbounded_channel(), unbounded_channel());
+        let ((requests, incoming), (outgoing, replies)) =
+            (unbounded_channel(), unbounded_channel());
         (outgoing, incoming, Self { requests, replies })
     }
 

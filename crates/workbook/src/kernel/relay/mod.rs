@@ -115,10 +115,7 @@ pub(super) fn start(client: Client, evcxrs: &Path, folder: &Path) -> Result<Join
 }
 
 /// Waits until a spare kernel is taken, and until it has to end.
-async fn attend(
-    session: &Session,
-    later: Option<(Sockets, UnboundedReceiver<Event>)>,
-) -> Ending {
+async fn attend(session: &Session, later: Option<(Sockets, UnboundedReceiver<Event>)>) -> Ending {
     let Some((sockets, mut events)) = later else { return std::future::pending().await };
     let mut sockets = Some(sockets);
     loop {
