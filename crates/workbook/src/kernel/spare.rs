@@ -285,7 +285,7 @@ fn attend(
         stream.write_all(SERVING.as_bytes())?;
         stream.set_read_timeout(None)?;
         // Nothing more is said on this way.
-        stream.read(&mut [0]).ok();
+        stream.read_exact(&mut [0]).ok();
         return Ok(Event::Abandoned);
     }
 }
