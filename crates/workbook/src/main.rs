@@ -15,7 +15,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use commands::{cuda, fetch_prices, lab, run, test};
 use project::Project;
@@ -54,8 +54,22 @@ enum Task {
     Kernel {
         #[arg(long)]
         variant: Variant,
+        /// Start before anybody wants it, until the process with this number ends.
+        #[arg(long, value_name = "KEEPER", conflicts_with = "connection_file")]
+        spare: Option<u32>,
         /// The file in which Jupyter says how to reach it.
-        connection_file: PathBuf,
+        #[arg(required_unless_present = "spare")]
+        connection_file: Option<PathBuf>,
+    },
+    /// Keeps a kernel that is warm before a notebook is opened.
+    #[command(hide = true)]
+    Spare {
+        /// Start no other one when it is taken.
+        #[arg(long)]
+        once: bool,
+        /// The process whose end ends this one; by default the one that has started it.
+        #[arg(long, value_name = "PROCESS")]
+        parent: Option<u32>,
     },
     /// Compiles what every kernel needs into the current seed.
     #[command(hide = true)]
@@ -95,9 +109,14 @@ fn perform() -> Result<()> {
         Task::Test => test::run(&project),
         Task::Cuda(options) => cuda::run(&project, &options),
         Task::FetchBtc => fetch_prices::run(&project),
-        Task::Kernel { variant, connection_file } => {
-            kernel::start(&project, variant, &connection_file)
+        Task::Kernel { variant, spare: Some(keeper), .. } => {
+            kernel::start_spare(&project, variant, keeper)
         }
+        Task::Kernel { variant, connection_file, .. } => {
+            let file = connection_file.context("Jupyter's file is missing")?;
+            kernel::start(&project, variant, &file)
+        }
+        Task::Spare { once, parent } => kernel::keeper::run(&project, once, parent),
         Task::Warm => seed::warm(),
         Task::Polars if project.is_free(seed::POLARS_LOCK) => {
             rustix::process::nice(19).ok();

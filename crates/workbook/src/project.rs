@@ -1,7 +1,7 @@
 //! Where things lie, the lock over them, and the environment for the programs that we start.
 
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -81,10 +81,15 @@ impl Project {
 
     /// A command of the Python environment, with all of Jupyter's files below [`Project::state`].
     pub(crate) fn jupyter(&self) -> Command {
+        self.with_jupyter(self.python())
+    }
+
+    /// A command in the same environment as [`Self::jupyter`]'s.
+    pub(crate) fn with_jupyter(&self, program: impl AsRef<OsStr>) -> Command {
         let folder = self.state.join("jupyter");
         // IPython, which nothing here uses, complains when it cannot make its own.
         fs::create_dir_all(folder.join("ipython")).ok();
-        let mut command = clean_command(self.python());
+        let mut command = clean_command(program);
         command
             .env("JUPYTER_CONFIG_DIR", folder.join("config"))
             .env("JUPYTER_DATA_DIR", folder.join("data"))
@@ -132,6 +137,27 @@ pub(crate) fn given_python() -> Option<PathBuf> {
 /// what `cargo run` and `cargo test` add for the program they start, and what changes cargo's
 /// settings from outside.
 pub(crate) fn clean_command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in env::vars_os() {
+        if changes_builds(&name.to_string_lossy()) {
+            command.env_remove(&name);
+        }
+    }
+    match env::join_paths(library_paths()) {
+        Ok(paths) if !paths.is_empty() => command.env("LD_LIBRARY_PATH", paths),
+        _ => command.env_remove("LD_LIBRARY_PATH"),
+    };
+    command
+}
+
+/// The environment without the variables that [`clean_command`] removes.
+pub(crate) fn clean_environment() -> impl Iterator<Item = (String, OsString)> {
+    env::vars_os()
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value))
+        .filter(|(name, _)| !changes_builds(name))
+}
+
+fn changes_builds(name: &str) -> bool {
     const PREFIXES: [&str; 6] =
         ["CARGO_BIN_", "CARGO_BUILD_", "CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_PROFILE_", "EVCXR_"];
     const NAMES: [&str; 7] = [
@@ -143,18 +169,7 @@ pub(crate) fn clean_command(program: impl AsRef<OsStr>) -> Command {
         "CARGO_TARGET_TMPDIR",
         "RUSTFLAGS",
     ];
-    let mut command = Command::new(program);
-    for (name, _) in env::vars_os() {
-        let text = name.to_string_lossy();
-        if NAMES.contains(&text.as_ref()) || PREFIXES.iter().any(|p| text.starts_with(p)) {
-            command.env_remove(&name);
-        }
-    }
-    match env::join_paths(library_paths()) {
-        Ok(paths) if !paths.is_empty() => command.env("LD_LIBRARY_PATH", paths),
-        _ => command.env_remove("LD_LIBRARY_PATH"),
-    };
-    command
+    NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Where shared objects are looked for, less what cargo adds of its own output folders: they come

@@ -50,6 +50,9 @@ pub(crate) fn run(project: &Project, arguments: &[OsString]) -> Result<()> {
         // In a container there is often nobody else.
         lab.arg("--allow-root");
     }
+    if let Err(error) = kernel::keeper::start(project) {
+        eprintln!("warning: no kernel is started ahead of the first notebook: {error:#}");
+    }
     let error = lab.args(arguments).exec();
     Err(error).context("cannot start JupyterLab")
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
+use crate::kernel;
 use crate::project::Project;
 use crate::setup;
 use crate::variant::Variant;
@@ -67,6 +68,8 @@ pub(crate) fn run(project: &Project, options: &Options) -> Result<()> {
     }
 
     let mut command = project.jupyter();
+    // A spare kernel is for whoever sits before an open lab.
+    command.env(kernel::SPARE_SWITCH, "0");
     // Isolated, so that a file in the current folder cannot pass for a Python module.
     command.args(["-I", "-c", SCRIPT]);
     command.args(["--timeout", &options.timeout.to_string()]);

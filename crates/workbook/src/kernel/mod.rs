@@ -1,19 +1,27 @@
 //! The notebook kernel: evcxr in a folder of its own that starts as a copy of the seed, behind a relay.
 
+pub(crate) mod keeper;
+mod memory;
 mod relay;
 pub(crate) mod runtime;
+mod spare;
 
 use std::env;
+use std::ffi::OsString;
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
 
+use self::relay::{Client, Connection, Ending};
+pub(crate) use self::spare::SWITCH as SPARE_SWITCH;
 use crate::commands::papermill;
 use crate::project::{self, Project};
 use crate::setup::seed;
@@ -101,51 +109,117 @@ fn packages(project: &Project) -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// Prepares a folder for a kernel, and becomes that kernel.
+/// Prepares a folder for a kernel, and becomes that kernel; or takes the spare kernel, if that is the
+/// same, and stays as long as it does.
 ///
 /// When the seed is missing or out of date, because a source file changed while the lab is open, it
 /// is rebuilt first: the kernel would have to compile the same, and so the next one need not. When
 /// that fails the kernel starts all the same, without the crate, and the notebook's own `:dep` line
 /// shows the compiler's message where a learner sees it.
 pub(crate) fn start(project: &Project, variant: Variant, connection_file: &Path) -> Result<()> {
+    if let Some(leash) = spare::take(project, variant, connection_file) {
+        spare::remember(project, variant);
+        return leash.hold();
+    }
     if variant == Variant::Polars && !seed::has_polars(project)? {
         return stand_in(project, connection_file);
     }
+    spare::remember(project, variant);
+    Connection::read(connection_file)?;
     let ready = seed::ensure(project, variant);
     let lock = project.lock()?;
-    remove_leftovers(project)?;
-    // As deep as the seed, since shared objects name their libraries by relative paths.
-    let folder = project.state.join(format!("kernel-{}", std::process::id()));
-    seed::copy(&variant.seed(project), &folder)
-        .with_context(|| format!("cannot prepare {}", folder.display()))?;
-    if let Err(error) = ready {
+    let kernel = prepare(project, variant, |folder| {
+        let Err(error) = ready else { return Ok(()) };
         eprintln!("The kernel starts cold: {error:#}");
-        seed::cool(&folder)?;
-    }
-    let alive = File::create(folder.join("alive"))?;
-    alive.lock()?;
-    let environment = seed::environment(project, variant, &folder)?;
+        seed::cool(folder)
+    })?;
     drop(lock);
+    kernel.run(project, Some(connection_file))
+}
 
-    let control_file = folder.join("connection.json");
-    relay::prepare(connection_file, &control_file, &folder)?;
-    let launcher = env::current_exe().context("cannot tell the path of the launcher")?;
-    let error = project::clean_command(launcher)
-        .arg(CONTROL_FILE)
-        .arg(control_file)
-        .envs(environment)
-        .env(FOLDER, &folder)
-        .env(CONNECTION, connection_file)
-        // The crate shows pictures by the relay's marks where somebody understands them.
-        .env("SEQ2SEQ_NOTEBOOK", "1")
-        // evcxr_jupyter renews what it finds installed at this path, by default in the user's home.
-        .env("JUPYTER_PATH", project.venv().join("share/jupyter"))
-        // Standard input is the one file that stays open when a process becomes another, so the lock
-        // on it lives exactly as long as the kernel. The kernel itself reads nothing from it, and
-        // gives the process that runs the cells a pipe instead.
-        .stdin(alive)
-        .exec();
-    Err(error).context("cannot start the kernel")
+/// As [`start`], for whoever asks next; until then it is the keeper's. It compiles no seed.
+pub(crate) fn start_spare(project: &Project, variant: Variant, keeper: u32) -> Result<()> {
+    let lock = project.lock()?;
+    let build = spare::build(project, variant)?
+        .with_context(|| format!("what {} needs is not compiled", variant.display_name()))?;
+    let describe = |folder: &Path| spare::describe(variant, build, keeper, folder);
+    let kernel = prepare(project, variant, describe)?;
+    drop(lock);
+    kernel.run(project, None)
+}
+
+/// The folder of the kernel that a process is.
+fn folder_of(project: &Project, process: u32) -> PathBuf {
+    // As deep as the seed, since shared objects name their libraries by relative paths.
+    project.state.join(format!("kernel-{process}"))
+}
+
+/// A kernel that has everything, but does not run yet.
+struct Prepared {
+    folder: PathBuf,
+    /// Locked as long as the folder is in use.
+    alive: File,
+    environment: Vec<(&'static str, OsString)>,
+}
+
+/// Makes the folder of a kernel, of which no part is left when that fails. The caller has the project's
+/// lock.
+fn prepare(
+    project: &Project,
+    variant: Variant,
+    finish: impl FnOnce(&Path) -> Result<()>,
+) -> Result<Prepared> {
+    remove_leftovers(project)?;
+    let folder = folder_of(project, std::process::id());
+    let fill = || {
+        seed::copy(&variant.seed(project), &folder)?;
+        finish(&folder)?;
+        let alive = File::create(folder.join("alive"))?;
+        alive.lock()?;
+        relay::prepare(&control_file(&folder), &folder)?;
+        anyhow::Ok((alive, seed::environment(project, variant, &folder)?))
+    };
+    match fill() {
+        Ok((alive, environment)) => Ok(Prepared { folder, alive, environment }),
+        Err(error) => {
+            // On a full disk it would be in the way of the next attempt.
+            remove(&folder);
+            Err(error).with_context(|| format!("cannot prepare {}", folder.display()))
+        }
+    }
+}
+
+/// Where evcxr reads its ports.
+fn control_file(folder: &Path) -> PathBuf {
+    folder.join("connection.json")
+}
+
+impl Prepared {
+    /// Becomes the kernel.
+    fn run(self, project: &Project, connection_file: Option<&Path>) -> Result<()> {
+        let launcher = env::current_exe().context("cannot tell the path of the launcher")?;
+        let mut command = project::clean_command(launcher);
+        match connection_file {
+            Some(path) => command.env(CONNECTION, path),
+            None => command.env_remove(CONNECTION),
+        };
+        let error = command
+            .arg(CONTROL_FILE)
+            .arg(control_file(&self.folder))
+            .envs(self.environment)
+            .env(FOLDER, &self.folder)
+            // The crate shows pictures by the relay's marks where somebody understands them.
+            .env("SEQ2SEQ_NOTEBOOK", "1")
+            // evcxr_jupyter renews what it finds installed at this path, by default in the user's home.
+            .env("JUPYTER_PATH", project.venv().join("share/jupyter"))
+            // Standard input is the one file that stays open when a process becomes another, so the lock
+            // on it lives exactly as long as the kernel. The kernel itself reads nothing from it, and
+            // gives the process that runs the cells a pipe instead.
+            .stdin(self.alive)
+            .exec();
+        remove(&self.folder);
+        Err(error).context("cannot start the kernel")
+    }
 }
 
 /// Starts to compile what [`Variant::Polars`] needs, unless somebody is at it, and becomes a kernel that
@@ -201,12 +275,32 @@ pub(crate) const HELPER: &str = include_str!("runtime/helper.rs");
 /// Answers Jupyter until it asks for an end, then removes the kernel's folder.
 pub(crate) fn serve() -> Result<()> {
     let variable = |name| env::var_os(name).map(PathBuf::from);
-    let (Some(folder), Some(jupyters), Some(evcxrs)) =
-        (variable(FOLDER), variable(CONNECTION), env::args_os().nth(2).map(PathBuf::from))
+    let (Some(folder), Some(evcxrs)) = (variable(FOLDER), env::args_os().nth(2).map(PathBuf::from))
     else {
         bail!("{CONTROL_FILE} is for the kernel's own use; `cargo workbook lab` starts it");
     };
-    let relay = relay::start(&jupyters, &evcxrs, &folder)?;
+    let holder = spare::Holder::default();
+    let result = relay(variable(CONNECTION), &evcxrs, &folder, &holder);
+    remove(&folder);
+    if matches!(result, Ok(Ending::Abandoned)) {
+        end_own_group();
+    }
+    spare::say_ended(&holder);
+    result.map(drop)
+}
+
+/// Runs evcxr behind the relay. Without a file of Jupyter's it waits until somebody takes it.
+fn relay(
+    jupyters: Option<PathBuf>,
+    evcxrs: &Path,
+    folder: &Path,
+    holder: &spare::Holder,
+) -> Result<Ending> {
+    let client = match jupyters {
+        Some(path) => Client::Jupyter(Connection::read(&path)?),
+        None => Client::Unknown(spare::offer(folder, spare::Offer::read(folder)?, holder)?),
+    };
+    let relay = relay::start(client, evcxrs, folder)?;
     // Whichever ends first: the relay when Jupyter asks for it, evcxr when it cannot start.
     let (ended, ending) = mpsc::channel();
     let by_relay = ended.clone();
@@ -218,9 +312,27 @@ pub(crate) fn serve() -> Result<()> {
             Err(error) => ended.send(Err(error)),
         }
     });
-    let result = ending.recv().context("the relay and evcxr have ended without a word")?;
-    fs::remove_dir_all(folder).ok();
-    result
+    ending.recv().context("the relay and evcxr have ended without a word")?
+}
+
+/// Ends this process and all that cells have started, as Jupyter does with the processes of a kernel
+/// that does not end by itself.
+fn end_own_group() {
+    if rustix::process::getpgrp() == rustix::process::getpid() {
+        rustix::process::kill_current_process_group(rustix::process::Signal::KILL).ok();
+    }
+}
+
+/// Removes a kernel's folder. A compiler that has just been ended may still have written into it.
+fn remove(folder: &Path) {
+    for _ in 0..5 {
+        match fs::remove_dir_all(folder) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                thread::sleep(Duration::from_millis(50));
+            }
+            _ => return,
+        }
+    }
 }
 
 /// Removes the folders of kernels that were killed. A folder is in use while its lock is held; they

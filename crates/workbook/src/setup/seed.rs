@@ -177,6 +177,17 @@ pub(crate) fn environment(
     Ok(variables)
 }
 
+/// What the seed of a variant was made from, and when. None when it is missing or out of date.
+pub(crate) fn current(project: &Project, variant: Variant) -> Result<Option<String>> {
+    let (key, seed) = (Key::of(project, variant)?, variant.seed(project));
+    if !key.matches(&seed) {
+        return Ok(None);
+    }
+    let built = fs::metadata(seed.join("key"))?.modified()?;
+    let built = built.duration_since(SystemTime::UNIX_EPOCH)?.as_nanos();
+    Ok(Some(format!("{} {built}", key.full)))
+}
+
 /// Builds the seed of a variant, unless it is there and made from the present sources. When another
 /// process is at it, waits for that one.
 pub(crate) fn ensure(project: &Project, variant: Variant) -> Result<()> {

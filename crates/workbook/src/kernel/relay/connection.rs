@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// The addresses of a kernel's five sockets, and the key that signs its messages.
 #[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Connection {
+pub(in crate::kernel) struct Connection {
     pub(super) transport: String,
     pub(super) ip: String,
     pub(super) shell_port: u16,
@@ -29,7 +29,7 @@ fn hmac_sha256() -> String {
 }
 
 impl Connection {
-    pub(super) fn read(path: &Path) -> Result<Self> {
+    pub(in crate::kernel) fn read(path: &Path) -> Result<Self> {
         let text =
             fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let connection: Self = serde_json::from_str(&text)

@@ -21,7 +21,10 @@ pub(super) async fn serve(session: &Session, mut requests: UnboundedReceiver<Mes
             }
             "shutdown_request" => {
                 session.kill();
-                session.backend.shut_down().await;
+                // Before it is ready it hears nothing, and it ends with this process.
+                if session.is_ready() {
+                    session.backend.shut_down().await;
+                }
                 let restart = request.flag("restart", false);
                 let content = json!({"status": "ok", "restart": restart});
                 session.front.publish(&request, "shutdown_reply", content.clone());

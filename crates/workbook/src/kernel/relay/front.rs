@@ -27,34 +27,35 @@ pub(super) struct Requests {
     pub(super) stdin: UnboundedReceiver<Message>,
 }
 
+/// The sockets' ends of the channels. What is sent before there are sockets waits.
+pub(super) struct Sockets {
+    publications: UnboundedReceiver<Message>,
+    shell: Router,
+    control: Router,
+    stdin: Router,
+}
+
+/// The end of a socket on which requests come in and replies go out.
+struct Router {
+    requests: UnboundedSender<Message>,
+    replies: UnboundedReceiver<Message>,
+}
+
 impl Front {
-    pub(super) async fn bind(connection: &Connection) -> Result<(Self, Requests)> {
-        let key: Rc<str> = connection.key.as_str().into();
-        let mut heartbeat = RepSocket::new();
-        bind(&mut heartbeat, connection, connection.hb_port).await?;
-        spawn_local(async move {
-            loop {
-                // A client that leaves between the two is none of our business.
-                if let Ok(beat) = heartbeat.recv().await {
-                    heartbeat.send(beat).await.ok();
-                }
-            }
-        });
-        let mut iopub = PubSocket::new();
-        bind(&mut iopub, connection, connection.iopub_port).await?;
-        let (publications, mut waiting) = unbounded_channel::<Message>();
-        let signing = Rc::clone(&key);
-        spawn_local(async move {
-            while let Some(message) = waiting.recv().await {
-                iopub.send(message.frames(&signing)).await.ok();
-            }
-        });
-        let (shell, shell_requests) = router(connection, connection.shell_port, &key).await?;
-        let (control, control_requests) = router(connection, connection.control_port, &key).await?;
-        let (stdin, stdin_requests) = router(connection, connection.stdin_port, &key).await?;
+    pub(super) fn new() -> (Self, Requests, Sockets) {
+        let (publications, published) = unbounded_channel();
+        let (shell, shell_requests, shell_router) = Router::new();
+        let (control, control_requests, control_router) = Router::new();
+        let (stdin, stdin_requests, stdin_router) = Router::new();
         let requests =
             Requests { shell: shell_requests, control: control_requests, stdin: stdin_requests };
-        Ok((Self { publications, shell, control, stdin }, requests))
+        let sockets = Sockets {
+            publications: published,
+            shell: shell_router,
+            control: control_router,
+            stdin: stdin_router,
+        };
+        (Self { publications, shell, control, stdin }, requests, sockets)
     }
 
     /// Tells everybody something that `cause` has caused.
@@ -80,46 +81,76 @@ impl Front {
     }
 }
 
+impl Sockets {
+    /// Listens where Jupyter expects the kernel.
+    pub(super) async fn bind(mut self, connection: &Connection) -> Result<()> {
+        let key: Rc<str> = connection.key.as_str().into();
+        let mut heartbeat = RepSocket::new();
+        bind(&mut heartbeat, connection, connection.hb_port).await?;
+        spawn_local(async move {
+            loop {
+                // A client that leaves between the two is none of our business.
+                if let Ok(beat) = heartbeat.recv().await {
+                    heartbeat.send(beat).await.ok();
+                }
+            }
+        });
+        let mut iopub = PubSocket::new();
+        bind(&mut iopub, connection, connection.iopub_port).await?;
+        let signing = Rc::clone(&key);
+        spawn_local(async move {
+            while let Some(message) = self.publications.recv().await {
+                iopub.send(message.frames(&signing)).await.ok();
+            }
+        });
+        self.shell.bind(connection, connection.shell_port, &key).await?;
+        self.control.bind(connection, connection.control_port, &key).await?;
+        self.stdin.bind(connection, connection.stdin_port, &key).await
+    }
+}
+
 async fn bind(socket: &mut impl Socket, connection: &Connection, port: u16) -> Result<()> {
     let address = connection.address(port);
     socket.bind(&address).await.with_context(|| format!("cannot listen at {address}"))?;
     Ok(())
 }
 
-/// A socket on which requests come in and replies go out.
-async fn router(
-    connection: &Connection,
-    port: u16,
-    key: &Rc<str>,
-) -> Result<(UnboundedSender<Message>, UnboundedReceiver<Message>)> {
-    let mut socket = RouterSocket::new();
-    bind(&mut socket, connection, port).await?;
-    let (mut sending, mut receiving) = socket.split();
-    let (requests, incoming) = unbounded_channel();
-    let verifying = Rc::clone(key);
-    spawn_local(async move {
-        loop {
-            match receiving.recv().await {
-                // A message that somebody else has signed is nobody's.
-                Ok(frames) => {
-                    if let Some(message) = Message::parse(frames, &verifying)
-                        && requests.send(message).is_err()
-                    {
-                        return;
+impl Router {
+    /// The kernel's two ends, and the socket's.
+    fn new() -> (UnboundedSender<Message>, UnboundedReceiver<Message>, Self) {
+        let ((requests, incoming), (outgoing, replies)) =
+            (unbounded_channel(), unbounded_channel());
+        (outgoing, incoming, Self { requests, replies })
+    }
+
+    async fn bind(mut self, connection: &Connection, port: u16, key: &Rc<str>) -> Result<()> {
+        let mut socket = RouterSocket::new();
+        bind(&mut socket, connection, port).await?;
+        let (mut sending, mut receiving) = socket.split();
+        let verifying = Rc::clone(key);
+        spawn_local(async move {
+            loop {
+                match receiving.recv().await {
+                    // A message that somebody else has signed is nobody's.
+                    Ok(frames) => {
+                        if let Some(message) = Message::parse(frames, &verifying)
+                            && self.requests.send(message).is_err()
+                        {
+                            return;
+                        }
                     }
+                    // A client that left in the middle of a message.
+                    Err(_) => tokio::task::yield_now().await,
                 }
-                // A client that left in the middle of a message.
-                Err(_) => tokio::task::yield_now().await,
             }
-        }
-    });
-    let (replies, mut waiting) = unbounded_channel::<Message>();
-    let signing = Rc::clone(key);
-    spawn_local(async move {
-        while let Some(message) = waiting.recv().await {
-            // A page that was closed in the meantime gets no answer.
-            sending.send(message.frames(&signing)).await.ok();
-        }
-    });
-    Ok((replies, incoming))
+        });
+        let signing = Rc::clone(key);
+        spawn_local(async move {
+            while let Some(message) = self.replies.recv().await {
+                // A page that was closed in the meantime gets no answer.
+                sending.send(message.frames(&signing)).await.ok();
+            }
+        });
+        Ok(())
+    }
 }

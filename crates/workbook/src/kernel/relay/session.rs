@@ -40,6 +40,14 @@ pub(super) struct Session {
     pub(super) compiled: PathBuf,
     /// Told when a cell begins, and when it writes.
     begun: Notify,
+    /// When somebody began to wait for the kernel.
+    pub(super) opened: Cell<tokio::time::Instant>,
+    /// Whether evcxr has started.
+    ready: Cell<bool>,
+    /// Told of an interrupt before evcxr has started.
+    pub(super) refused: Notify,
+    /// Where the cells are to be; said to their process before the first one.
+    folder: RefCell<Option<PathBuf>>,
 }
 
 /// A request that evcxr compiles and the cells' process runs.
@@ -79,7 +87,25 @@ impl Session {
             process: Cell::default(),
             compiled,
             begun: Notify::new(),
+            opened: Cell::new(tokio::time::Instant::now()),
+            ready: Cell::default(),
+            refused: Notify::new(),
+            folder: RefCell::default(),
         }
+    }
+
+    /// From here on a notebook in this folder has the kernel.
+    pub(super) fn enter(&self, folder: PathBuf) {
+        self.opened.set(tokio::time::Instant::now());
+        *self.folder.borrow_mut() = Some(folder);
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready.get()
+    }
+
+    pub(super) fn set_ready(&self) {
+        self.ready.set(true);
     }
 
     /// Has a cell run; what it leaves behind is returned by [`Self::end`].
@@ -197,7 +223,8 @@ impl Session {
                         && said.process.is_some_and(cells::can_be_watched);
                     running.input = may_ask.then(|| self.cells.open_input()).flatten();
                 }
-                json!({"run": may_run})
+                let folder = self.folder.borrow_mut().take_if(|_| may_run);
+                json!({"run": may_run, "folder": folder})
             }
             "ran" => {
                 self.drain();
@@ -301,7 +328,12 @@ impl Session {
     /// Interrupts the cell that runs, if one does.
     pub(super) fn interrupt(&self) {
         let mut running = self.running.borrow_mut();
-        let Some(running) = running.as_mut() else { return };
+        let Some(running) = running.as_mut() else {
+            if !self.is_ready() {
+                self.refused.notify_one();
+            }
+            return;
+        };
         let process = self.process.get();
         running.input = None; // a cell that waits for input finds its end
         match (running.begun, process) {
@@ -317,6 +349,9 @@ impl Session {
 
     /// Ends the cell that runs, if one does, with the process: the kernel is about to end.
     pub(super) fn kill(&self) {
+        if !self.is_ready() {
+            cells::end_compilers();
+        }
         let mut running = self.running.borrow_mut();
         let Some(running) = running.as_mut() else { return };
         match (running.begun, self.process.get()) {

@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::sleep_until;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::backend::Answer;
@@ -20,18 +22,93 @@ use super::{backtrace, kernel_info};
 /// Shows all frames of the last panic.
 const BACKTRACE: &str = ":backtrace";
 
+/// How long a cell waits for the kernel to start before it says so.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What it says.
+const STARTING: &str = "The kernel is starting: it reads the sources of the libraries, to know their types and \
+                        documentation. That takes 10 to 30 seconds.\n";
+
 pub(super) struct Shell {
     session: Rc<Session>,
     count: u64,
-    /// Requests that came while a cell failed, and are no cells.
+    /// Requests that came before the kernel was ready, and others than cells that came while one failed.
     waiting: VecDeque<Message>,
+    /// The request whose cell says that the kernel is starting.
+    told: Option<Message>,
     /// The last panic, for [`BACKTRACE`].
     last_panic: Option<Failure>,
 }
 
 impl Shell {
     pub(super) fn new(session: Rc<Session>) -> Self {
-        Self { session, count: 0, waiting: VecDeque::new(), last_panic: None }
+        Self { session, count: 0, waiting: VecDeque::new(), told: None, last_panic: None }
+    }
+
+    /// Holds requests back until evcxr can answer them; what the kernel is can be told at once.
+    pub(super) async fn wait_for_evcxr(&mut self, requests: &mut UnboundedReceiver<Message>) {
+        let session = Rc::clone(&self.session);
+        let ready = session.backend.ready();
+        tokio::pin!(ready);
+        loop {
+            let late = session.opened.get() + PATIENCE;
+            tokio::select! {
+                () = &mut ready => break,
+                request = requests.recv() => match request {
+                    Some(request) if request.kind() == "kernel_info_request" => {
+                        self.answer(&request, requests).await;
+                    }
+                    Some(request) => self.waiting.push_back(request),
+                    None => return,
+                },
+                () = session.refused.notified() => self.refuse(requests),
+                () = sleep_until(late), if self.told.is_none() && self.next_cell().is_some() => {
+                    self.tell();
+                }
+            }
+        }
+        session.set_ready();
+    }
+
+    /// Says below the first cell what it waits for.
+    fn tell(&mut self) {
+        let Some(cell) = self.next_cell().cloned() else { return };
+        self.publish_state(&cell, "busy");
+        let content = json!({"name": "stdout", "text": STARTING});
+        self.session.front.publish(&cell, "stream", content);
+        self.told = Some(cell);
+    }
+
+    /// The first cell that waits, if it shows what it prints.
+    fn next_cell(&self) -> Option<&Message> {
+        let next = self.waiting.iter().find(|request| request.kind() == "execute_request");
+        next.filter(|request| !request.flag("silent", false))
+    }
+
+    /// Takes back what a cell has said of the kernel's start.
+    fn clear(&mut self, request: &Message) {
+        if self.told.take_if(|told| told.id() == request.id()).is_some() {
+            self.session.front.publish(request, "clear_output", json!({"wait": false}));
+        }
+    }
+
+    /// Ends the cell that waits for the kernel's start, and those behind it.
+    fn refuse(&mut self, requests: &mut UnboundedReceiver<Message>) {
+        let is_cell = |request: &Message| request.kind() == "execute_request";
+        let Some(place) = self.waiting.iter().position(is_cell) else { return };
+        let Some(request) = self.waiting.remove(place) else { return };
+        self.publish_state(&request, "busy");
+        self.clear(&request);
+        let message = "interrupted before the kernel had started: nothing of the cell has run";
+        let error = CellError::new("Interrupted", message.to_owned(), None);
+        if !request.flag("silent", false) {
+            self.session.front.publish(&request, "error", error.content());
+        }
+        self.reply(&request, error.reply(self.count));
+        self.publish_state(&request, "idle");
+        if request.flag("stop_on_error", true) {
+            self.abort(requests);
+        }
     }
 
     /// Answers requests until the kernel ends.
@@ -102,7 +179,8 @@ impl Shell {
 
     /// Refuses the cells that wait behind one that failed.
     fn abort(&mut self, requests: &mut UnboundedReceiver<Message>) {
-        while let Ok(request) = requests.try_recv() {
+        let held = std::mem::take(&mut self.waiting).into_iter();
+        for request in held.chain(std::iter::from_fn(|| requests.try_recv().ok())) {
             if request.kind() != "execute_request" {
                 self.waiting.push_back(request);
                 continue;
@@ -127,6 +205,7 @@ impl Shell {
         if !silent {
             let content = json!({"code": code, "execution_count": count});
             session.front.publish(request, "execute_input", content);
+            self.clear(request);
         }
         session.output.borrow_mut().begin(request, count, silent);
         let mut reply = json!({

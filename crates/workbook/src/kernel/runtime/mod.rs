@@ -147,7 +147,12 @@ fn run_cells(folder: &Path) -> Result<()> {
         new_cell = library.function("seq2seq_new_cell").or(new_cell);
         // Before the relay is asked: an interrupt that it sends from then on is for this cell.
         call(new_cell);
-        if link.ask("begin", cell)?["run"] == true {
+        let answer = link.ask("begin", cell)?;
+        if let Some(folder) = answer["folder"].as_str() {
+            // The kernel was started for another folder than that of the notebook.
+            env::set_current_dir(folder).with_context(|| format!("cannot enter {folder}"))?;
+        }
+        if answer["run"] == true {
             call(begin);
             library.run(function, &mut variables)?;
             if std::process::id() != process {
