@@ -289,6 +289,24 @@ def one_that_nobody_wants(_):
     expect(switched_off.returncode == 0, "the keeper can be switched off")
 
 
+def one_that_is_interrupted_while_it_starts(folder):
+    """The cells that wait for a kernel can be given up, and so can the kernel."""
+    kernel = Kernel(folder).connect()
+    cells = [kernel.client.execute(code, allow_stdin=False) for code in ("let a = 1;", "let b = 1;")]
+    time.sleep(1)
+    kernel.interrupt()
+    replies = {}
+    while not replies.keys() >= set(cells):
+        message = kernel.client.get_shell_msg(timeout=PATIENCE)
+        replies[message["parent_header"].get("msg_id")] = message["content"]
+    first, second = [replies[cell] for cell in cells]
+    expect(first["status"] == "error" and "has run" in first["evalue"], "the first cell has not run", first)
+    expect(second["status"] == "aborted", "the other one is aborted", second)
+    processes, own = list(family(kernel.pid)), STATE / f"kernel-{kernel.pid}"
+    kernel.shut_down()
+    expect_gone(processes, own, "after a shutdown while the kernel starts")
+
+
 def main():
     shutil.rmtree(STATE, ignore_errors=True)
     STATE.mkdir()
@@ -301,7 +319,14 @@ def main():
         shutil.move(STATE / "key", key)
         folder = STATE / "a notebook"
         folder.mkdir()
-        for check in a_taken_one, one_that_is_not_ready, those_that_are_not_taken, one_that_nobody_wants:
+        checks = [
+            a_taken_one,
+            one_that_is_not_ready,
+            those_that_are_not_taken,
+            one_that_nobody_wants,
+            one_that_is_interrupted_while_it_starts,
+        ]
+        for check in checks:
             begin = time.monotonic()
             check(folder)
             print(f"{check.__name__}: {time.monotonic() - begin:.0f} s", flush=True)
