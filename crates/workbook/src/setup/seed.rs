@@ -66,6 +66,10 @@ let warm_up: String = "ready".parse()?;
 drop(warm_up);
 "#;
 
+/// What the compiler would keep of the crate for another compilation of it is a hundred megabytes, which
+/// each kernel would copy. A cell compiles no slower without.
+const INCREMENTAL: (&str, &str) = ("CARGO_INCREMENTAL", "0");
+
 /// A cell that is only checked. After a mistake in a cell evcxr asks `cargo check` where it is, which
 /// does not share what `cargo build` has compiled: left to the learner, the first mistake in each
 /// kernel would take minutes.
@@ -95,7 +99,7 @@ impl Key {
         let base = hex::encode(sha.clone().finalize());
         sha.update(read(".cargo/config.toml")?);
         sha.update(read("Cargo.lock")?);
-        let texts = [RESTORE_LOCK, PRELUDE, CHECKED, kernel::HELPER].into_iter();
+        let texts = [RESTORE_LOCK, PRELUDE, CHECKED, kernel::HELPER, INCREMENTAL.1].into_iter();
         for text in texts.chain(analysis::SOURCES) {
             sha.update(text);
         }
@@ -165,6 +169,7 @@ pub(crate) fn environment(
     let mut variables = vec![
         ("EVCXR_TMPDIR", folder.join("cells").into()),
         ("EVCXR_CONFIG_DIR", folder.join("config").into()),
+        (INCREMENTAL.0, INCREMENTAL.1.into()),
     ];
     variables.extend(analysis::environment(folder)?);
     if variant == Variant::Cuda {
@@ -385,9 +390,10 @@ pub(crate) fn cool(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Copies a seed, less its keys. A file that is replaced where it changes, and never written into, is
-/// linked instead: what the compiler has written, which is most of it, and the sources that are only read.
-/// The others are copied, since a kernel must not write into the seed.
+/// Copies a seed, less its keys. What is never written into is linked instead, since a file takes longer to
+/// copy than to link, and there are thousands: what the compiler has written, which replaces a file where it
+/// writes it anew; what cargo notes of packages from the registry, which are compiled once; and the sources
+/// for rust-analyzer. The others are copied, since a kernel must not write into the seed.
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     if !from.exists() {
@@ -411,9 +417,13 @@ fn copy_entry(from: &Path, to: &Path, is_only_read: bool) -> Result<()> {
     }
     if data.is_dir() {
         fs::create_dir_all(to)?;
+        let holds_packages =
+            [".fingerprint", "build", "deps"].iter().any(|name| from.ends_with(name));
         for entry in fs::read_dir(from)? {
             let entry = entry?;
-            copy_entry(&entry.path(), &to.join(entry.file_name()), is_only_read)?;
+            let name = entry.file_name();
+            let is_only_read = is_only_read || holds_packages && !changes(&name.to_string_lossy());
+            copy_entry(&entry.path(), &to.join(name), is_only_read)?;
         }
         return Ok(());
     }
@@ -426,4 +436,10 @@ fn copy_entry(from: &Path, to: &Path, is_only_read: bool) -> Result<()> {
     fs::copy(from, to).with_context(|| format!("cannot copy {}", from.display()))?;
     File::options().write(true).open(to)?.set_modified(data.modified()?)?;
     Ok(())
+}
+
+/// Whether a file of cargo's is of a package that can change: the cells, or one of the repository.
+fn changes(name: &str) -> bool {
+    let name = name.strip_prefix("lib").unwrap_or(name);
+    ["ctx", "seq2seq"].iter().any(|package| name.starts_with(package))
 }
