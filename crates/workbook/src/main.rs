@@ -7,6 +7,7 @@ mod analysis;
 mod commands;
 mod console;
 mod kernel;
+mod memory;
 mod project;
 mod setup;
 mod variant;

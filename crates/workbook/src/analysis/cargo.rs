@@ -233,9 +233,10 @@ mod tests {
             let deps: Vec<_> = dependencies.iter().map(|name| json!({"pkg": name})).collect();
             json!({"id": name, "dependencies": dependencies, "deps": deps, "features": []})
         };
+        let packages = ["ctx", "dfdx", "rand", "gemm", "ndarray", "rayon"].map(package);
         let metadata = json!({
             "workspace_members": ["ctx"],
-            "packages": ["ctx", "dfdx", "rand", "gemm", "ndarray", "rayon"].map(package),
+            "packages": packages,
             "resolve": {"nodes": [
                 node("ctx", &["dfdx", "ndarray"]),
                 node("dfdx", &["rand", "gemm"]),

@@ -71,6 +71,11 @@ pub(crate) fn make(kernel: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Whether there are copies, which may be those of older sources.
+pub(crate) fn is_made(kernel: &Path) -> bool {
+    folder(kernel).join("answers").exists()
+}
+
 fn write(path: &Path, content: &str) -> Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
@@ -93,8 +98,7 @@ pub(crate) fn first_lines() -> String {
 /// What makes rust-analyzer read the copies in the kernel's folder.
 pub(crate) fn environment(kernel: &Path) -> Result<Vec<(&'static str, OsString)>> {
     let folder = folder(kernel);
-    if !folder.join("library").exists() || env::var_os(SWITCH).is_some_and(|value| value == "full")
-    {
+    if !is_made(kernel) || env::var_os(SWITCH).is_some_and(|value| value == "full") {
         return Ok(Vec::new());
     }
     let launcher = env::current_exe().context("cannot tell the path of the launcher")?;

@@ -10,13 +10,22 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 
-use super::{folder_of, memory, spare};
+use super::{folder_of, spare};
+use crate::memory;
 use crate::project::Project;
 use crate::setup::seed;
 use crate::variant::Variant;
 
 /// The lock that keeps several labs of a clone from keeping a spare kernel each.
 const LOCK: &str = "spare-lock";
+
+/// The megabytes that a warm kernel holds with the process that runs its cells; `cargo workbook run
+/// --timings` shows it.
+const HELD_BY_A_KERNEL: u64 = 500;
+
+/// The megabytes without which there is no spare kernel. It must leave room for the kernel of the open
+/// notebook, and for the compiler, which each cell starts.
+const NEEDED: u64 = 3 * HELD_BY_A_KERNEL;
 
 const TICK: Duration = Duration::from_secs(1);
 
@@ -173,11 +182,10 @@ impl<'a> Keeper<'a> {
             return Ok(());
         }
         // The memory before the seed, which takes a moment to compare.
-        let needed = memory::NEEDED;
         match memory::available() {
-            Some(available) if available >= needed => {}
+            Some(available) if available >= NEEDED => {}
             Some(_) => {
-                self.say(&format!("No spare kernel: less than {needed} MB of memory are free."));
+                self.say(&format!("No spare kernel: less than {NEEDED} MB of memory are free."));
                 self.rest();
                 return Ok(());
             }

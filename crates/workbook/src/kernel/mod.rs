@@ -1,7 +1,6 @@
 //! The notebook kernel: evcxr in a folder of its own that starts as a copy of the seed, behind a relay.
 
 pub(crate) mod keeper;
-mod memory;
 mod relay;
 pub(crate) mod runtime;
 mod spare;

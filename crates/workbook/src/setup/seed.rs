@@ -26,6 +26,7 @@ use crate::analysis;
 use crate::commands::cuda;
 use crate::console::step;
 use crate::kernel;
+use crate::memory;
 use crate::project::{self, Project, clean_command};
 use crate::setup::toolchain;
 use crate::variant::Variant;
@@ -318,6 +319,7 @@ fn compile(project: &Project, variant: Variant, key: &Key, folder: &Path) -> Res
         .arg("warm")
         .envs(environment(project, variant, folder)?)
         .envs([analysis::recording()])
+        .env("CARGO_BUILD_JOBS", memory::jobs().to_string())
         .current_dir(folder)
         .status()
         .context("cannot run the launcher")?;
@@ -379,13 +381,19 @@ fn texts(errors: &[evcxr::CompilationError]) -> String {
     texts.collect::<Vec<_>>().join("\n")
 }
 
-/// Takes away what evcxr runs first, for a kernel that must do without the crate.
+/// Takes away what evcxr runs first, for a kernel that must do without the crate, but for what
+/// rust-analyzer needs.
 pub(crate) fn cool(folder: &Path) -> Result<()> {
     for name in ["init.evcxr", "prelude.rs"] {
         match fs::remove_file(folder.join("config").join(name)) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
             _ => {}
         }
+    }
+    if analysis::is_made(folder) {
+        let path = folder.join("config/init.evcxr");
+        fs::write(&path, analysis::first_lines())
+            .with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }

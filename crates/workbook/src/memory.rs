@@ -1,19 +1,22 @@
-//! How much memory a further kernel may take.
+//! How much memory a kernel or a compiler may still take.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
 
-/// The megabytes that a warm kernel holds with the process that runs its cells, as proportional set
-/// size (`cargo workbook run --timings` shows it).
-const HELD_BY_A_KERNEL: u64 = 500;
+/// The megabytes that the compiler takes for a large crate.
+const HELD_BY_A_COMPILER: u64 = 1500;
 
-/// A spare kernel must leave room for the kernel of the open notebook, and for the compiler, which each
-/// cell starts.
-pub(super) const NEEDED: u64 = 3 * HELD_BY_A_KERNEL;
+/// How many crates may be compiled at the same time: one a core, unless the memory is too small for that.
+pub(crate) fn jobs() -> usize {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let fit = available().map_or(cores, |megabytes| (megabytes / HELD_BY_A_COMPILER) as usize);
+    fit.clamp(1, cores)
+}
 
 /// The megabytes that this process and those that it starts can still take: what the machine has left,
 /// or a container's limit. None where the system does not tell.
-pub(super) fn available() -> Option<u64> {
+pub(crate) fn available() -> Option<u64> {
     available_below(Path::new("/proc"), Path::new("/sys/fs/cgroup"))
 }
 
