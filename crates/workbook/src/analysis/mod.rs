@@ -72,8 +72,17 @@ pub(crate) fn make(kernel: &Path) -> Result<()> {
 }
 
 /// Whether there are copies, which may be those of older sources.
-pub(crate) fn is_made(kernel: &Path) -> bool {
+fn is_made(kernel: &Path) -> bool {
     folder(kernel).join("answers").exists()
+}
+
+/// Has a kernel without dependencies read the library at once: it has no second package.
+pub(crate) fn cool(kernel: &Path) -> Result<()> {
+    if !is_made(kernel) {
+        return Ok(());
+    }
+    fs::remove_dir_all(folder(kernel).join("empty"))?;
+    write(&kernel.join("config/init.evcxr"), &first_lines())
 }
 
 fn write(path: &Path, content: &str) -> Result<()> {
@@ -104,8 +113,9 @@ pub(crate) fn environment(kernel: &Path) -> Result<Vec<(&'static str, OsString)>
     let launcher = env::current_exe().context("cannot tell the path of the launcher")?;
     let programs = folder.join("home/bin");
     fs::create_dir_all(&programs)?;
+    let library = if folder.join("empty").exists() { "empty" } else { "library" };
     for (target, link) in
-        [(launcher.as_path(), programs.join("cargo")), (Path::new("empty"), folder.join("sysroot"))]
+        [(launcher.as_path(), programs.join("cargo")), (Path::new(library), folder.join("sysroot"))]
     {
         fs::remove_file(&link).ok();
         symlink(target, &link).with_context(|| format!("cannot create {}", link.display()))?;
@@ -141,4 +151,28 @@ pub(crate) fn leave_environment() {
         .env_remove("RUST_SRC_PATH")
         .exec();
     eprintln!("warning: the cells have the environment of rust-analyzer: {error}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_the_crate_reads_the_library_at_once() {
+        let kernel = env::temp_dir().join(format!("analysis-{}", std::process::id()));
+        for name in ["library", "empty", "answers"] {
+            fs::create_dir_all(folder(&kernel).join(name)).unwrap();
+        }
+        let sysroot = || fs::read_link(folder(&kernel).join("sysroot")).unwrap();
+        let variables = environment(&kernel).unwrap();
+        assert!(variables.iter().any(|(name, _)| *name == "RUST_SRC_PATH"), "{variables:?}");
+        assert_eq!(sysroot(), Path::new("empty"));
+
+        cool(&kernel).unwrap();
+        environment(&kernel).unwrap();
+        assert_eq!(sysroot(), Path::new("library"));
+        let first = fs::read_to_string(kernel.join("config/init.evcxr")).unwrap();
+        assert!(first.contains(":build_env CARGO_HOME="), "{first}");
+        fs::remove_dir_all(&kernel).unwrap();
+    }
 }

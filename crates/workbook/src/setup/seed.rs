@@ -390,12 +390,7 @@ pub(crate) fn cool(folder: &Path) -> Result<()> {
             _ => {}
         }
     }
-    if analysis::is_made(folder) {
-        let path = folder.join("config/init.evcxr");
-        fs::write(&path, analysis::first_lines())
-            .with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(())
+    analysis::cool(folder)
 }
 
 /// Copies a seed, less its keys. What is never written into is linked instead, since a file takes longer to
