@@ -49,11 +49,17 @@ impl Connection {
 
     /// A connection of its own for evcxr, which nobody but the relay knows.
     pub(super) fn for_evcxr() -> Result<Self> {
-        let free = [(); 5].map(|()| TcpListener::bind(("127.0.0.1", 0)));
+        // Not those that the system gives away: until evcxr listens, another program could get them. Each
+        // process looks from a place of its own.
+        const FIRST: u32 = 10_000;
+        const COUNT: u32 = 20_000;
+        let own = std::process::id() % (COUNT / 8) * 8;
+        let mut free = (0..COUNT)
+            .filter_map(|index| u16::try_from(FIRST + (own + index) % COUNT).ok())
+            .filter(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok());
         let mut ports = [0; 5];
-        for (port, listener) in ports.iter_mut().zip(&free) {
-            let listener = listener.as_ref().map_err(|error| anyhow::anyhow!("{error}"))?;
-            *port = listener.local_addr()?.port();
+        for port in &mut ports {
+            *port = free.next().context("no port is free between 10000 and 29999")?;
         }
         let [shell_port, iopub_port, stdin_port, control_port, hb_port] = ports;
         Ok(Self {
