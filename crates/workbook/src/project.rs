@@ -74,6 +74,13 @@ impl Project {
         Ok(file)
     }
 
+    /// A file below [`Project::state`] for what a program in the background says.
+    pub(crate) fn log(&self, name: &str) -> Result<File> {
+        let path = self.state.join(name);
+        let log = File::options().create(true).append(true).open(&path);
+        log.with_context(|| format!("cannot write {}", path.display()))
+    }
+
     /// Whether nobody holds the lock over a file below [`Project::state`].
     pub(crate) fn is_free(&self, name: &str) -> bool {
         File::create(self.state.join(name)).is_ok_and(|file| file.try_lock().is_ok())

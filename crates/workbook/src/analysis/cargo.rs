@@ -121,7 +121,6 @@ fn with_copies(mut metadata: Value, copies: &Path, make: bool) -> Result<Value> 
     if metadata["resolve"].is_null() {
         return Ok(metadata); // the question was about the workspace alone
     }
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut names = HashMap::new();
     let mut copied = HashMap::new();
     for package in items(&mut metadata["packages"]) {
@@ -153,7 +152,6 @@ fn with_copies(mut metadata: Value, copies: &Path, make: bool) -> Result<Value> 
 
 /// Takes the packages away that no other depends on any more.
 fn keep_what_is_reached(metadata: &mut Value) {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut dependencies = HashMap::new();
     for node in items(&mut metadata["resolve"]["nodes"]) {
         let ids: Vec<String> = items(&mut node["dependencies"]).map(|id| text(id)).collect();
@@ -187,13 +185,17 @@ fn read_copy(package: &mut Value, copy: &Path) -> Result<()> {
     };
     package["manifest_path"] = of_copy(&package["manifest_path"]);
     retain(&mut package["targets"], |target| {
-        let kinds = target["kind"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        kinds.into_iter().any(|kind| ["lib", "rlib", "dylib"].contains(&kind))
+        let mut kinds = target["kind"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        kinds.any(|kind| ["lib", "rlib", "dylib"].contains(&kind))
     });
     for target in items(&mut package["targets"]) {
         target["src_path"] = of_copy(&target["src_path"]);
     }
     Ok(())
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
 }
 
 fn items(array: &mut Value) -> impl Iterator<Item = &mut Value> {

@@ -140,7 +140,7 @@ macro_rules! make { () => { fn made() { 1 } } }
         assert_eq!(lean(source), expected);
     }
 
-    /// Such as one that is not UTF-8 throughout, or of a later edition.
+    /// Or is Rust of a later edition.
     #[test]
     fn a_text_that_is_no_rust_stays() {
         for text in ["", "fn", "}} {{ fn", "\u{1f980} = ("] {

@@ -41,9 +41,7 @@ pub(crate) fn start(project: &Project) -> Result<()> {
     if spare::is_switched_off() {
         return Ok(());
     }
-    let path = project.state.join("spare.log");
-    let log = File::options().create(true).append(true).open(&path);
-    let log = log.with_context(|| format!("cannot write {}", path.display()))?;
+    let log = project.log("spare.log")?;
     let launcher = env::current_exe().context("cannot tell the path of the launcher")?;
     project
         // With the environment of the lab, which is that of its kernels.

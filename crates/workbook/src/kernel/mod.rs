@@ -238,9 +238,7 @@ fn stand_in(project: &Project, connection_file: &Path) -> Result<()> {
 /// Builds the seed of [`Variant::Polars`] in the background; what it says is in a log beside it. It
 /// goes on when a notebook is closed.
 pub(crate) fn prepare_polars(project: &Project) -> Result<()> {
-    let path = project.state.join("polars.log");
-    let log = File::options().create(true).append(true).open(&path);
-    let log = log.with_context(|| format!("cannot write {}", path.display()))?;
+    let log = project.log("polars.log")?;
     let launcher = env::current_exe().context("cannot tell the path of the launcher")?;
     project::clean_command(launcher)
         .arg("polars")
