@@ -5,8 +5,8 @@ mod configurations;
 
 use configurations::{CONFIGURATIONS, wave};
 use criterion::{Criterion, criterion_group, criterion_main};
-use seq2seq::kernels::cpu::level::Level;
-use seq2seq::kernels::cpu::seq2seq::Network;
+use seq2seq::kernels::level::Level;
+use seq2seq::kernels::seq2seq::Network;
 use std::hint::black_box;
 
 fn predict(criterion: &mut Criterion) {

@@ -35,8 +35,6 @@
 //! # Ok::<(), Error>(())
 //! ```
 
-#[cfg(feature = "cuda")]
-mod cuda;
 pub mod data;
 mod device;
 mod error;
@@ -44,7 +42,6 @@ pub mod evaluate;
 mod file;
 mod instances;
 mod interrupt;
-pub mod kernels;
 pub mod layers;
 pub mod model;
 mod notebook;
@@ -59,6 +56,9 @@ pub use error::{Error, Result};
 pub use interrupt::seq2seq_new_cell;
 #[cfg(feature = "polars")]
 pub use polars;
+pub use seq2seq_kernels as kernels;
+#[cfg(feature = "cuda")]
+pub use seq2seq_kernels_cuda as kernels_cuda;
 
 use dfdx::tensor::{Cpu, NoneTape, Tensor};
 

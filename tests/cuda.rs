@@ -6,10 +6,10 @@ mod configurations;
 mod gpu;
 
 use configurations::{CONFIGURATIONS, wave};
-use seq2seq::kernels::cpu::level::Level;
-use seq2seq::kernels::cpu::optimizer::Settings;
-use seq2seq::kernels::cpu::seq2seq::{Loss, NetworkShape, TrainStep, Windows};
-use seq2seq::kernels::cuda::{self, Limits};
+use seq2seq::kernels::level::Level;
+use seq2seq::kernels::optimizer::Settings;
+use seq2seq::kernels::seq2seq::{Loss, NetworkShape, TrainStep, Windows};
+use seq2seq::kernels_cuda::{self as cuda, Limits};
 use seq2seq::layers::{Parameter, Parameters};
 use seq2seq::prelude::*;
 use seq2seq::train::loss;

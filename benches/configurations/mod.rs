@@ -1,11 +1,11 @@
 //! The configurations that training is timed on, those of the crate's speed targets.
 
 use seq2seq::kernels::DecoderInput::{self, RepeatLast, Zeros};
-use seq2seq::kernels::cpu::level::Level;
-use seq2seq::kernels::cpu::optimizer::{Optimizer, Settings};
-use seq2seq::kernels::cpu::seq2seq::{Loss, NetworkShape, TrainStep, Windows};
+use seq2seq::kernels::level::Level;
+use seq2seq::kernels::optimizer::{Optimizer, Settings};
+use seq2seq::kernels::seq2seq::{Loss, NetworkShape, TrainStep, Windows};
 #[cfg(feature = "cuda")]
-use seq2seq::kernels::cuda;
+use seq2seq::kernels_cuda as cuda;
 
 /// An encoder-decoder and the batch that it is trained on. The future has the past's features and
 /// as many steps.

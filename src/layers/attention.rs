@@ -6,7 +6,7 @@ use std::fmt;
 use super::{Dense, Initializer, Parameter, ParameterMut, Parameters, prefixed};
 use crate::Sequence;
 use crate::error::{Error, Result, check_size};
-use crate::kernels::RecurrentDevice;
+use crate::layers::RecurrentDevice;
 
 /// Lets each step of the decoder look back at all outputs of the encoder, and not only at its last
 /// state (Luong, Pham and Manning, 2015, with the score that they call *general*).

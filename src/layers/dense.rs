@@ -4,9 +4,9 @@ use dfdx::tensor_ops::{Device, ReshapeTo};
 use std::fmt;
 
 use super::initializer::zeros;
+use super::{Head, RecurrentDevice, reference};
 use super::{Initializer, Parameter, ParameterMut, Parameters};
 use crate::error::{Error, Result, check_size};
-use crate::kernels::{Head, RecurrentDevice, reference};
 use crate::{Sequence, State};
 
 /// The same linear map at every step: y = x · Wᵀ + b (PyTorch's `nn.Linear`, Keras' `Dense`).

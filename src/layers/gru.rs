@@ -5,8 +5,8 @@ use std::fmt;
 
 use super::stack::{self, Kind, LastAndStates, OutputsAndStates, RecurrentWeights};
 use super::{Dense, Initializer, Parameter, ParameterMut, Parameters};
+use super::{RecurrentDevice, reference};
 use crate::error::Result;
-use crate::kernels::{RecurrentDevice, reference};
 use crate::{Sequence, State};
 
 /// A stack of gated recurrent units (Cho et al., 2014): each layer reads the outputs of the one

@@ -5,8 +5,8 @@ use std::fmt;
 
 use super::stack::{self, Kind, LastAndStates, LayerState, OutputsAndStates, RecurrentWeights};
 use super::{Initializer, Parameter, ParameterMut, Parameters};
+use super::{RecurrentDevice, reference};
 use crate::error::Result;
-use crate::kernels::{RecurrentDevice, reference};
 use crate::{Sequence, State};
 
 /// A stack of long short-term memories (Hochreiter and Schmidhuber, 1997; with the forget gate of

@@ -4,20 +4,24 @@
 mod attention;
 mod dense;
 mod dropout;
+mod fused;
 mod gru;
 mod initializer;
 mod lstm;
 mod parameters;
 mod recurrent;
+pub mod reference;
 mod reverse_time;
 mod simple_rnn;
 mod stack;
 
-pub use crate::kernels::cpu::recurrent::CellKind as Cell;
+pub use crate::kernels::recurrent::CellKind as Cell;
 pub use attention::Attention;
 pub use dense::Dense;
 pub use dropout::Dropout;
 pub(crate) use dropout::Evaluation;
+pub(crate) use fused::values;
+pub use fused::{Head, RecurrentDevice};
 pub(crate) use gru::GATES as GRU_GATES;
 pub use gru::{Gru, GruWeights};
 pub use initializer::Initializer;

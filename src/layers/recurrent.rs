@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{Cell, Gru, Initializer, Lstm, Parameter, ParameterMut, Parameters, SimpleRnn};
 use crate::error::Result;
-use crate::kernels::RecurrentDevice;
+use crate::layers::RecurrentDevice;
 use crate::{Sequence, State};
 
 /// A recurrent stack whose kind of cell is chosen when it is made, to compare them in a loop. It

@@ -5,8 +5,8 @@ use std::fmt;
 
 use super::stack::{self, Kind, LastAndStates, OutputsAndStates, RecurrentWeights};
 use super::{Initializer, Parameter, ParameterMut, Parameters};
+use super::{RecurrentDevice, reference};
 use crate::error::Result;
-use crate::kernels::{RecurrentDevice, reference};
 use crate::{Sequence, State};
 
 /// A stack of simple recurrent layers (Elman, 1990): each layer reads the outputs of the one below

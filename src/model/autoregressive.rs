@@ -8,8 +8,8 @@ use std::iter::repeat_n;
 
 use crate::error::{Error, Result, check_size};
 use crate::interrupt;
-use crate::kernels::RecurrentDevice;
-use crate::kernels::reference::at;
+use crate::layers::RecurrentDevice;
+use crate::layers::reference::at;
 use crate::layers::{
     Attention, Dense, Dropout, Gru, Initializer, Parameter, ParameterMut, Parameters, prefixed,
 };

@@ -6,9 +6,9 @@ use super::Seq2Seq;
 use crate::data::Dataset;
 use crate::error::{Error, Result, check_size};
 use crate::interrupt;
-use crate::kernels::cpu::level::Level;
-use crate::kernels::cpu::seq2seq::Network;
-use crate::kernels::values;
+use crate::kernels::level::Level;
+use crate::kernels::seq2seq::Network;
+use crate::layers::values;
 use crate::layers::{Parameters, flat_weights};
 
 /// A trained model with its weights laid out for the fused kernels, once for many predictions.

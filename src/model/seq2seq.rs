@@ -4,11 +4,12 @@ use dfdx::tensor_ops::{Device, ReshapeTo};
 use std::fmt;
 
 use crate::error::{Error, Result, check_size};
-use crate::kernels::cpu::seq2seq::NetworkShape;
-use crate::kernels::{DecoderInput, RecurrentDevice, reference};
+use crate::kernels::DecoderInput;
+use crate::kernels::seq2seq::NetworkShape;
 use crate::layers::{
     Dense, Gru, Initializer, LastAndStates, Parameter, ParameterMut, Parameters, last, prefixed,
 };
+use crate::layers::{RecurrentDevice, reference};
 use crate::train::Hyperparameters;
 use crate::{Sequence, State};
 

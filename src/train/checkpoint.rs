@@ -6,8 +6,8 @@ use super::course::Course;
 use super::{Epoch, Hyperparameters};
 use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::kernels::cpu::level::Level;
-use crate::kernels::cpu::seq2seq::TrainStep;
+use crate::kernels::level::Level;
+use crate::kernels::seq2seq::TrainStep;
 use crate::layers::flat_weights;
 use crate::model::{Extras, Seq2Seq};
 

@@ -5,7 +5,7 @@ use std::any::Any;
 use std::mem;
 
 use crate::error::{Error, Result};
-use crate::kernels::cpu::optimizer::clip_factor;
+use crate::kernels::optimizer::clip_factor;
 use crate::layers::{Parameter, Parameters};
 
 /// Scales all gradients of `model` down together, so that their common length ‖g‖ = √(Σ g²) is at
@@ -15,7 +15,7 @@ use crate::layers::{Parameter, Parameters};
 /// could have thrown the weights away. For a training loop of one's own;
 /// [`Hyperparameters::clip_norm`](crate::train::Hyperparameters::clip_norm) is the same for
 /// [`fit`](crate::train::fit). The factor is that of
-/// [`clip_factor`](crate::kernels::cpu::optimizer::clip_factor).
+/// [`clip_factor`](crate::kernels::optimizer::clip_factor).
 ///
 /// ```
 /// use seq2seq::prelude::*;

@@ -15,11 +15,11 @@ use super::{End, Epoch, History, Hyperparameters};
 use crate::data::Dataset;
 use crate::error::{Error, Result, check_size};
 use crate::interrupt;
-use crate::kernels::cpu::level::Level;
-use crate::kernels::cpu::optimizer::Settings;
-use crate::kernels::cpu::seq2seq::{Loss, TrainStep, Windows};
+use crate::kernels::level::Level;
+use crate::kernels::optimizer::Settings;
+use crate::kernels::seq2seq::{Loss, TrainStep, Windows};
 #[cfg(feature = "cuda")]
-use crate::kernels::cuda;
+use crate::kernels_cuda;
 use crate::layers::{flat_weights, set_flat_weights};
 use crate::model::{Seq2Seq, predict_in_chunks, predict_while};
 use crate::{Device, Sequence};
@@ -216,7 +216,7 @@ pub(super) fn run(
             after_epoch: &mut after_epoch,
             interrupted: &interrupted,
         };
-        return crate::cuda::guarded(gpu, || {
+        return crate::device::cuda::guarded(gpu, || {
             run_on_gpu(gpu, model, train, validation, hyperparameters, watch)
         });
     }
@@ -305,7 +305,7 @@ fn run_on_gpu(
     watch: Watch<'_>,
 ) -> Result<History> {
     Device::Cuda(gpu).check()?;
-    let mut step = cuda::TrainStep::new(
+    let mut step = kernels_cuda::TrainStep::new(
         gpu,
         &model.network_shape(),
         &flat_weights(model),

@@ -6,8 +6,8 @@ use super::fit::{Last, Step, penalty};
 use super::{End, Epoch, History, Hyperparameters};
 use crate::data::Dataset;
 use crate::error::Result;
-use crate::kernels::cpu::level::Level;
-use crate::kernels::cpu::seq2seq::Network;
+use crate::kernels::level::Level;
+use crate::kernels::seq2seq::Network;
 use crate::layers::{flat_weights, set_flat_weights};
 use crate::model::{Seq2Seq, predict_while};
 
@@ -28,7 +28,7 @@ pub(super) trait Queue {
 }
 
 #[cfg(feature = "cuda")]
-impl Queue for crate::kernels::cuda::TrainStep {
+impl Queue for crate::kernels_cuda::TrainStep {
     fn set_order(&mut self, order: &[usize]) -> Result<()> {
         Ok(self.set_order(order)?)
     }
@@ -156,7 +156,7 @@ mod tests {
     use crate::data::{SineCosine, WindowScaler, sine_cosine};
     use crate::error::Error;
     use crate::evaluate::mse;
-    use crate::kernels::cpu::seq2seq::{Loss, TrainStep, Windows};
+    use crate::kernels::seq2seq::{Loss, TrainStep, Windows};
     use crate::train::fit::settings;
     use crate::train::{Schedule, fit_with};
     use std::sync::atomic::{AtomicUsize, Ordering};

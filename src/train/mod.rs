@@ -17,7 +17,7 @@ mod rms_prop;
 mod schedule;
 mod sgd;
 
-pub use crate::kernels::cpu::optimizer::Optimizer;
+pub use crate::kernels::optimizer::Optimizer;
 pub use adam::Adam;
 pub use background::Training;
 pub use clip::clip_gradients;

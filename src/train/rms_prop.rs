@@ -4,7 +4,7 @@ use dfdx::tensor_ops::Device;
 
 use super::clip::{gradient_of, wide};
 use crate::error::{Result, check_size};
-use crate::kernels::cpu::optimizer::EPSILON;
+use crate::kernels::optimizer::EPSILON;
 use crate::layers::{ParameterMut, Parameters};
 
 /// RMSProp with momentum and L2 weight decay, for a training loop of one's own. The formula is that

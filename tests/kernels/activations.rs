@@ -1,7 +1,7 @@
 //! Sigmoid and tanh against `f64`, over the whole range of `f32`.
 
-use seq2seq::kernels::cpu::activation::{Activation, apply};
-use seq2seq::kernels::cpu::level::Level;
+use seq2seq::kernels::activation::{Activation, apply};
+use seq2seq::kernels::level::Level;
 
 /// Every 211rd bit pattern, and the ones around zero, infinity and the ends of the ranges.
 fn inputs() -> impl Iterator<Item = f32> {

@@ -3,12 +3,12 @@
 
 use crate::reference::{Numbers, assert_close, wide};
 use seq2seq::dfdx;
-use seq2seq::kernels::cpu::level::Level;
-use seq2seq::kernels::cpu::recurrent::{
+use seq2seq::kernels::level::Level;
+use seq2seq::kernels::recurrent::{
     CellKind, Gradients, Input, Outputs, RecurrentStack, Saved, States, Upstream,
 };
-use seq2seq::kernels::reference;
 use seq2seq::layers::RecurrentWeights;
+use seq2seq::layers::reference;
 use seq2seq::prelude::*;
 
 const SIZES: [usize; 13] = [1, 2, 3, 5, 7, 8, 13, 16, 17, 31, 33, 64, 100];

@@ -1,8 +1,8 @@
 //! One GRU layer against the plain reference in `f64`, and against PyTorch.
 
 use crate::reference::{Gru, Numbers, assert_close, wide};
-use seq2seq::kernels::cpu::level::Level;
-use seq2seq::kernels::cpu::recurrent::{CellKind, Input, RecurrentStack, States, Upstream};
+use seq2seq::kernels::level::Level;
+use seq2seq::kernels::recurrent::{CellKind, Input, RecurrentStack, States, Upstream};
 
 const SIZES: [usize; 13] = [1, 2, 3, 5, 7, 8, 13, 16, 17, 31, 33, 64, 100];
 

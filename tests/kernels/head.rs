@@ -1,9 +1,9 @@
 //! A stack with a dense head against the stack and the dense map one after the other.
 
 use crate::reference::Numbers;
-use seq2seq::kernels::cpu::dense::DenseMap;
-use seq2seq::kernels::cpu::level::Level;
-use seq2seq::kernels::cpu::recurrent::{CellKind, Input, RecurrentStack, States, Upstream};
+use seq2seq::kernels::dense::DenseMap;
+use seq2seq::kernels::level::Level;
+use seq2seq::kernels::recurrent::{CellKind, Input, RecurrentStack, States, Upstream};
 
 const SIZES: [usize; 9] = [1, 2, 3, 5, 8, 12, 17, 33, 50];
 

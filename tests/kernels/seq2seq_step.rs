@@ -2,9 +2,9 @@
 
 use crate::reference::{Numbers, Seq2Seq, assert_close, wide};
 use seq2seq::kernels::DecoderInput;
-use seq2seq::kernels::cpu::level::Level;
-use seq2seq::kernels::cpu::optimizer::{Optimizer, Settings};
-use seq2seq::kernels::cpu::seq2seq::{Loss, Network, NetworkShape, TrainStep, Windows};
+use seq2seq::kernels::level::Level;
+use seq2seq::kernels::optimizer::{Optimizer, Settings};
+use seq2seq::kernels::seq2seq::{Loss, Network, NetworkShape, TrainStep, Windows};
 
 const SIZES: [usize; 10] = [1, 2, 3, 5, 7, 8, 13, 16, 17, 33];
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::stack::everything_on;
 use crate::stack::{Form, Given, Stack, assert_close, everything};
 #[cfg(feature = "cuda")]
-use seq2seq::kernels::RecurrentDevice;
+use seq2seq::layers::RecurrentDevice;
 
 const LAYERS: usize = 2;
 

@@ -2,7 +2,7 @@
 
 use seq2seq::dfdx::shapes::Dtype;
 use seq2seq::dfdx::tensor::{Gradients, Tape};
-use seq2seq::kernels::RecurrentDevice;
+use seq2seq::layers::RecurrentDevice;
 use seq2seq::layers::{Parameter, Parameters};
 use seq2seq::prelude::*;
 

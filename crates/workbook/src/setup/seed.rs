@@ -106,7 +106,11 @@ impl Key {
         }
 
         let mut files = Vec::new();
-        for (manifest, sources) in [("Cargo.toml", "src"), ("kernels/Cargo.toml", "kernels/src")] {
+        for (manifest, sources) in [
+            ("Cargo.toml", "src"),
+            ("crates/kernels/Cargo.toml", "crates/kernels/src"),
+            ("crates/kernels-cuda/Cargo.toml", "crates/kernels-cuda/src"),
+        ] {
             files.push(project.root.join(manifest));
             list_sources(&project.root.join(sources), &mut files)?;
         }

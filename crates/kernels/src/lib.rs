@@ -41,7 +41,6 @@
 //! | [`recurrent`] | a stack of layers as an operation on batch-first slices |
 //! | [`seq2seq`] | the fused training step of the encoder-decoder |
 //! | [`optimizer`] | Adam, RMSProp and SGD, after the clipping of the gradient |
-//! | `cuda` | with feature `cuda`: the training step on NVIDIA GPUs, a frame of its own |
 //!
 //! # Same result for any number of threads
 //!
@@ -50,11 +49,11 @@
 //! tiles keep their activations and each piece of the gradient is summed over them in their order. Sizes
 //! and instruction set decide which, too. Threads only choose who computes which tile and which piece.
 
+#![forbid(unsafe_code)]
+
 pub mod activation;
 pub mod aligned;
 mod cell;
-#[cfg(feature = "cuda")]
-pub mod cuda;
 pub mod dense;
 mod gru;
 mod layer;

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::Device;
 use crate::error::{Error, Result};
-use crate::kernels::cuda;
+use crate::kernels_cuda;
 
 /// How many GPUs the driver finds, or why there is none.
 pub(crate) fn gpus() -> Result<usize, String> {
@@ -43,8 +43,8 @@ pub(crate) fn guarded<T>(number: usize, work: impl FnOnce() -> Result<T>) -> Res
     Err(Error::Device { device: Device::Cuda(number), reason })
 }
 
-impl From<cuda::Error> for Error {
-    fn from(error: cuda::Error) -> Self {
+impl From<kernels_cuda::Error> for Error {
+    fn from(error: kernels_cuda::Error) -> Self {
         Self::Tensor(error.to_string())
     }
 }

@@ -7,8 +7,8 @@ use seq2seq_kernels::seq2seq::{Loss, NetworkShape, TrainStep, Windows};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use super::comparison::{SERIES, adam, bytes, compile, near, run, shape, updated, wave};
 use crate::arguments::Arguments;
-use crate::comparison::{SERIES, adam, bytes, compile, near, run, shape, updated, wave};
 use crate::operations::{Gemm, Layout, Operation, SUMS};
 
 /// The kernels and what runs them, as a program.

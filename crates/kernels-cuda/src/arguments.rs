@@ -1,6 +1,6 @@
 //! What the kernels are told at each step: `Step` in `formulas.cu`.
 
-use super::{BETA_1, BETA_2, EPSILON, Optimizer, Settings};
+use seq2seq_kernels::optimizer::{BETA_1, BETA_2, EPSILON, Optimizer, Settings};
 
 /// The arguments that change from step to step.
 #[derive(Clone, Copy, Debug, Default)]

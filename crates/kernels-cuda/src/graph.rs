@@ -4,17 +4,16 @@ use super::arguments::Arguments;
 use super::kernel::load;
 use super::operations::{Gemm, KERNELS, Layout, Matrix, Operation, SUMS};
 use super::step::Data;
-use super::{Error, NetworkShape, Result};
+use super::{Error, OPERATIONS, Result};
 use cudarc::cublas::{result as cublas, sys as cublas_sys};
 use cudarc::driver::result::stream::StreamKind;
 use cudarc::driver::{CudaDevice, CudaSlice, DevicePtr, DriverError, result, sys};
+use seq2seq_kernels::seq2seq::NetworkShape;
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_void};
 use std::ptr::{from_mut, null_mut};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The text of the small kernels that lie between the products of a large network, of any size.
-pub const SOURCE: &str = concat!(include_str!("formulas.cu"), include_str!("operations.cu"));
 /// Bytes that cuBLAS may use for a product, what NVIDIA advises for Hopper. With memory of its own it would
 /// have to allocate in the middle of a record.
 const WORKSPACE: usize = 32 << 20;
@@ -78,7 +77,7 @@ impl Functions {
         if let Some(functions) = all.get(&device.ordinal()) {
             return Ok(functions.clone());
         }
-        let module = load(device, SOURCE)?;
+        let module = load(device, OPERATIONS)?;
         let mut of = BTreeMap::new();
         for name in KERNELS {
             let text = CString::new(name).map_err(|error| Error(error.to_string()))?;

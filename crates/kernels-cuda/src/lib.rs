@@ -1,5 +1,8 @@
 //! The training step of the encoder-decoder on NVIDIA GPUs: one launch a step.
 //!
+//! It has all unsafe code of the project. Without feature `cuda` nothing calls a GPU: what is left decides
+//! what a GPU is told, and is compared with the CPU.
+//!
 //! # The idea in five minutes
 //!
 //! Networks that fit into the registers of one multiprocessor have one kernel; for all others, hundreds of
@@ -61,7 +64,7 @@
 //!
 //! # Not run yet
 //!
-//! Nobody has run this on a GPU. `tests/cuda/` runs every thread on the CPU, and nvcc 13.0 says
+//! Nobody has run this on a GPU. `src/tests/` runs every thread on the CPU, and nvcc 13.0 says
 //! (`-arch=sm_90 -Xptxas -v`; batch, steps, features, hidden sizes): no spills for e1 (100, 10+10, 2,
 //! 2×12; 144 registers of 256 threads), keras (512, 15+15, 1, 2×35), e2 (50, 15+15, 1, 2×35) and btc (100,
 //! 40+40, 2, 2×64; 166 registers of 384 threads). nvcc takes 3 to 5 seconds for each on two busy cores.
@@ -81,30 +84,43 @@
 //!
 //! Between launches that wait in a queue come 2 to 4 µs more.
 
+#![cfg_attr(not(feature = "cuda"), allow(dead_code, reason = "what the GPU is told"))]
+
 mod arguments;
+#[cfg(feature = "cuda")]
 mod fused;
+#[cfg(feature = "cuda")]
 mod graph;
+#[cfg(feature = "cuda")]
 mod kernel;
 mod operations;
 mod plan;
+#[cfg(feature = "cuda")]
 mod step;
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
 
-use crate::DecoderInput;
-use crate::optimizer::{BETA_1, BETA_2, EPSILON, Optimizer, Settings};
-use crate::seq2seq::NetworkShape;
-use cudarc::cublas::result::CublasError;
-use cudarc::driver::DriverError;
+#[cfg(feature = "cuda")]
+use cudarc::{cublas::result::CublasError, driver::DriverError};
+use seq2seq_kernels::seq2seq::NetworkShape;
 use std::fmt;
 
-pub use graph::SOURCE as OPERATIONS;
 pub use plan::Limits;
+#[cfg(feature = "cuda")]
 pub use step::TrainStep;
+
+/// The text of the one kernel of small networks, without their sizes.
+const FUSED: &str = concat!(include_str!("formulas.cu"), include_str!("train_step.cu"));
+
+/// The text of the small kernels between the products of a large network, of any size. For those who want
+/// to look at what becomes of it.
+pub const OPERATIONS: &str = concat!(include_str!("formulas.cu"), include_str!("operations.cu"));
 
 /// What NVIDIA's driver or compiler says, with its own name of the error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error(String);
 
-/// [`std::result::Result`] with this module's [`Error`](struct@Error).
+/// [`std::result::Result`] with this crate's [`Error`](struct@Error).
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The text that NVIDIA's compiler gets for the one kernel of a network, the steps of past and future, and batches of so
@@ -117,7 +133,7 @@ pub fn source(
     limits: Limits,
 ) -> Option<String> {
     let plan = plan::Plan::new(shape, past_steps, future_steps, batch, limits)?;
-    Some(format!("{}{}", plan.defines(), kernel::SOURCE))
+    Some(format!("{}{}", plan.defines(), FUSED))
 }
 
 impl fmt::Display for Error {
@@ -128,12 +144,14 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+#[cfg(feature = "cuda")]
 impl From<CublasError> for Error {
     fn from(error: CublasError) -> Self {
         Error(format!("{error:?}"))
     }
 }
 
+#[cfg(feature = "cuda")]
 impl From<DriverError> for Error {
     fn from(error: DriverError) -> Self {
         Error(format!("{error:?}"))

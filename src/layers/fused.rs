@@ -7,15 +7,14 @@ use std::array;
 use std::mem::take;
 use std::ops::Deref;
 
-use super::cpu::aligned::Recycled;
-use super::cpu::dense::DenseMap;
-use super::cpu::level::Level;
-use super::cpu::recurrent::{CellKind, Input, OwnedStates, RecurrentStack, States, Upstream};
-use super::reference;
-use crate::layers::{
+use super::{
     GruWeights, LastAndStates, LstmState, LstmWeights, OutputsAndStates, RecurrentWeights,
-    SimpleRnnWeights, last, layer_by_layer,
+    SimpleRnnWeights, last, layer_by_layer, reference,
 };
+use crate::kernels::aligned::Recycled;
+use crate::kernels::dense::DenseMap;
+use crate::kernels::level::Level;
+use crate::kernels::recurrent::{CellKind, Input, OwnedStates, RecurrentStack, States, Upstream};
 use crate::{Sequence, State};
 
 /// A device of dfdx that layers run on, with the fastest kernels that there are for it.

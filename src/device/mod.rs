@@ -1,8 +1,13 @@
+//! What a model is trained on.
+
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
+
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 use crate::error::{Error, Result};
-use crate::kernels::cpu::level::Level;
+use crate::kernels::level::Level;
 
 /// Where a model is trained.
 ///
@@ -49,7 +54,7 @@ impl Device {
     /// As [`Device::check`], and what else keeps dfdx from using it.
     #[cfg(feature = "cuda")]
     pub fn open_cuda(number: usize) -> Result<dfdx::tensor::Cuda> {
-        crate::cuda::open(number)
+        cuda::open(number)
     }
 
     /// Whether this machine has it.
@@ -70,7 +75,7 @@ impl Device {
 /// How many GPUs there are, or why there is none.
 #[cfg(feature = "cuda")]
 fn gpus() -> Result<usize, String> {
-    crate::cuda::gpus()
+    cuda::gpus()
 }
 
 /// How many GPUs there are, or why there is none.

@@ -1,11 +1,12 @@
 //! A network that is trained by one kernel a step: its buffers on the GPU.
 
+use super::Result;
 use super::arguments::{Arguments, parts};
 use super::kernel::{Buffers, Kernel, limits};
 use super::plan::Plan;
 use super::step::Data;
-use super::{NetworkShape, Result};
 use cudarc::driver::{CudaDevice, CudaSlice, DevicePtr};
+use seq2seq_kernels::seq2seq::NetworkShape;
 use std::sync::Arc;
 
 /// `Buffers` of `train_step.cu`, less the windows and the losses, and the kernel.

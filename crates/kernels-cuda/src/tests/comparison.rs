@@ -89,15 +89,21 @@ pub(crate) fn near(what: &str, found: &[f32], expected: &[f32], tolerance: f32) 
     }
 }
 
+/// A folder beside this program.
+fn folder(name: &str) -> PathBuf {
+    let folder = std::env::current_exe().unwrap().with_file_name(format!("cuda_{name}"));
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
 /// Compiles the kernels with the program that runs them, as `name`, in a folder of its own; with
 /// `defines` before everything.
 pub(crate) fn compile(name: &str, kernels: &str, defines: &str, sanitizers: bool) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cuda_{name}"));
-    fs::create_dir_all(&folder).unwrap();
+    let folder = folder(name);
     let (header, program) = (folder.join("defines.h"), folder.join("program"));
     fs::write(&header, defines).unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let source = |name: &str| root.join("src/cuda").join(name).display().to_string();
+    let source = |name: &str| root.join("src").join(name).display().to_string();
     let runner = if kernels == "train_step.cu" { "fused.c" } else { "graph.c" };
     let attempt = |sanitizers: &str| {
         let output = Command::new("cc")
@@ -108,7 +114,7 @@ pub(crate) fn compile(name: &str, kernels: &str, defines: &str, sanitizers: bool
             .arg(format!("-DFORMULAS=\"{}\"", source("formulas.cu")))
             .arg(format!("-DKERNEL_SOURCE=\"{}\"", source(kernels)))
             .args(["-include".as_ref(), header.as_os_str()])
-            .arg(root.join("tests/cuda").join(runner))
+            .arg(root.join("src/tests").join(runner))
             .args(["-lm".as_ref(), "-o".as_ref(), program.as_os_str()])
             .output();
         let output = output.expect("a C compiler, which linking wants too");
@@ -130,8 +136,7 @@ pub(crate) fn compile(name: &str, kernels: &str, defines: &str, sanitizers: bool
 
 /// Runs the program in both orders of the threads, which must not show; returns what it has written.
 pub(crate) fn run(what: &str, program: &Path, folder: &str, input: &[u8]) -> Vec<f32> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cuda_{folder}"));
-    fs::create_dir_all(&folder).unwrap();
+    let folder = self::folder(folder);
     let (input_path, output_path) = (folder.join("input"), folder.join("output"));
     fs::write(&input_path, input).unwrap();
     let run = |order: &str| {

@@ -2,7 +2,7 @@
 
 use super::arguments::Arguments;
 use super::plan::{Limits, Plan};
-use super::{Error, Result};
+use super::{Error, FUSED, Result};
 use cudarc::driver::sys::{self, CUdevice_attribute_enum as Attribute};
 use cudarc::driver::{CudaDevice, result};
 use cudarc::nvrtc::{CompileError, CompileOptions, compile_ptx_with_opts};
@@ -11,8 +11,6 @@ use std::ffi::{CString, c_void};
 use std::ptr::from_mut;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The kernel's text, without the sizes.
-pub(super) const SOURCE: &str = concat!(include_str!("formulas.cu"), include_str!("train_step.cu"));
 const NAME: &str = "train_step";
 
 /// The pointers that the kernel gets: `Buffers` in `train_step.cu`.
@@ -93,7 +91,7 @@ impl Kernel {
     }
 
     fn compile(device: &Arc<CudaDevice>, plan: &Plan, defines: &str) -> Result<Kernel> {
-        let module = load(device, &format!("{defines}{SOURCE}"))?;
+        let module = load(device, &format!("{defines}{FUSED}"))?;
         let name = CString::new(NAME).map_err(|error| Error(error.to_string()))?;
         let (threads, shared_bytes) = (plan.sharing().threads, plan.shared_bytes());
         // SAFETY: the module is never unloaded, so the function stays valid for the occupancy and for every

@@ -1,6 +1,7 @@
 //! Who computes what: the sizes that the kernel is compiled with, and where each weight lies.
 
-use super::{DecoderInput, NetworkShape};
+use seq2seq_kernels::DecoderInput;
+use seq2seq_kernels::seq2seq::NetworkShape;
 use std::fmt::Write;
 
 /// What a GPU has for a block.
@@ -242,7 +243,7 @@ impl Plan {
         self.layer_at().2
     }
 
-    /// Where each of the flat weights (in the order of [`Network`](crate::seq2seq::Network)) lies among
+    /// Where each of the flat weights (in the order of [`Network`](seq2seq_kernels::seq2seq::Network)) lies among
     /// the padded ones.
     pub(crate) fn places(&self) -> Vec<usize> {
         let (layer_at, dense, _) = self.layer_at();

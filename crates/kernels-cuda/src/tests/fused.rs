@@ -6,8 +6,8 @@ use seq2seq_kernels::optimizer::{Optimizer, Settings};
 use seq2seq_kernels::seq2seq::{Loss, NetworkShape, TrainStep, Windows};
 use std::path::{Path, PathBuf};
 
+use super::comparison::{SERIES, adam, bytes, compile, near, run, shape, updated, wave};
 use crate::arguments::{Arguments, parts};
-use crate::comparison::{SERIES, adam, bytes, compile, near, run, shape, updated, wave};
 use crate::plan::{Limits, Plan, Sharing};
 
 /// The sizes that a kernel is compiled with.

@@ -15,7 +15,8 @@
 //! `weight_ih` and `bias_ih` have their rows in the order n, r, z: so the first three gates are one
 //! block of columns that meets the input's weights, and the last three one that meets `weight_hh`.
 
-use super::{DecoderInput, NetworkShape};
+use seq2seq_kernels::DecoderInput;
+use seq2seq_kernels::seq2seq::NetworkShape;
 
 /// Floats that a matrix begins at a multiple of, as products of matrices like it.
 const ALIGNMENT: usize = 32;

@@ -3,13 +3,14 @@
 use super::arguments::Arguments;
 use super::fused::Fused;
 use super::graph::Graph;
-use super::{Error, NetworkShape, Result, Settings};
-use crate::seq2seq::{Loss, Windows};
+use super::{Error, Result};
 use cudarc::driver::{CudaDevice, CudaSlice};
+use seq2seq_kernels::optimizer::Settings;
+use seq2seq_kernels::seq2seq::{Loss, NetworkShape, Windows};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Trains an encoder-decoder on a GPU: [`TrainStep`](crate::seq2seq::TrainStep) of the CPU, but that its
+/// Trains an encoder-decoder on a GPU: [`TrainStep`](seq2seq_kernels::seq2seq::TrainStep) of the CPU, but that its
 /// steps wait in a queue.
 ///
 /// The windows are on the GPU from the start. [`set_order`](TrainStep::set_order) uploads in which order

@@ -5,7 +5,7 @@ use dfdx::shapes::{Axes3, Axis, Dtype, HasShape};
 use dfdx::tensor::{PutTape, SplitTape, Tape, Tensor};
 use dfdx::tensor_ops::{BroadcastTo, Device, PermuteTo, ReshapeTo, SelectTo, TryMatMul, TryStack};
 
-use crate::layers::{GruWeights, LstmState, LstmWeights, SimpleRnnWeights};
+use super::{GruWeights, LstmState, LstmWeights, SimpleRnnWeights};
 use crate::{Sequence, State};
 
 /// One simple RNN layer over x, `(B, T, D)`, from the state h, `(B, H)`: the outputs `(B, T, H)`
