@@ -8,6 +8,7 @@ mod gpu;
 use configurations::{CONFIGURATIONS, wave};
 use seq2seq::kernels::level::Level;
 use seq2seq::kernels::optimizer::Settings;
+use seq2seq::kernels::recurrent::CellKind;
 use seq2seq::kernels::seq2seq::{Loss, NetworkShape, TrainStep, Windows};
 use seq2seq::kernels_cuda::{self as cuda, Limits};
 use seq2seq::layers::{Parameter, Parameters};
@@ -117,7 +118,8 @@ fn a_step_equals_the_one_on_the_cpu() {
         (vec![100, 100], DecoderInput::RepeatLast, 30, 30, Loss::HalfSum),
         (vec![70, 500, 90], DecoderInput::Zeros, 4, 6, Loss::HalfSum),
     ] {
-        let shape = NetworkShape { features: 2, outputs: 2, hidden, decoder_input };
+        let shape =
+            NetworkShape { cell: CellKind::Gru, features: 2, outputs: 2, hidden, decoder_input };
         let past: Vec<f32> = wave(SERIES * past_steps * 2).collect();
         let future: Vec<f32> =
             past.iter().cycle().take(SERIES * future_steps * 2).map(|x| 0.5 * x).collect();

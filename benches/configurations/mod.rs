@@ -3,6 +3,7 @@
 use seq2seq::kernels::DecoderInput::{self, RepeatLast, Zeros};
 use seq2seq::kernels::level::Level;
 use seq2seq::kernels::optimizer::{Optimizer, Settings};
+use seq2seq::kernels::recurrent::CellKind;
 use seq2seq::kernels::seq2seq::{Loss, NetworkShape, TrainStep, Windows};
 #[cfg(feature = "cuda")]
 use seq2seq::kernels_cuda as cuda;
@@ -61,6 +62,7 @@ impl Configuration {
 
     pub(crate) fn shape(&self) -> NetworkShape {
         NetworkShape {
+            cell: CellKind::Gru,
             features: self.features,
             outputs: self.features,
             hidden: self.hidden.to_vec(),

@@ -12,7 +12,6 @@ use super::{
     SimpleRnnWeights, last, layer_by_layer, reference,
 };
 use crate::kernels::aligned::Recycled;
-use crate::kernels::dense::DenseMap;
 use crate::kernels::level::Level;
 use crate::kernels::recurrent::{CellKind, Input, OwnedStates, RecurrentStack, States, Upstream};
 use crate::{Sequence, State};
@@ -219,22 +218,23 @@ impl RecurrentDevice<f32> for Cpu {
         if batch * steps == 0 {
             return reference::dense(weight, bias, x); // no tile
         }
-        let map = DenseMap { inputs, outputs, batch, steps, level: Level::best() };
+        let map = RecurrentStack::new(CellKind::Gru, inputs, &[], Level::best()).with_head(outputs);
         let (x, mut tape) = x.contiguous().split_tape();
         let (weight, bias) = (contiguous(weight, &mut tape), contiguous(bias, &mut tape));
         let mut flat = Recycled::new(outputs * (inputs + 1));
         let (matrix, vector) = flat.split_at_mut(outputs * inputs);
         weight.copy_into(matrix);
         bias.copy_into(vector);
-        let (y, saved) = map.forward(&flat, &copied(&x));
-        let y = x.device().tensor_from_vec(y, (batch, steps, outputs));
+        let (y, saved) = map.forward(&flat, Input::Sequence(&copied(&x)), &[], batch, true);
+        let y = x.device().tensor_from_vec(y.every_step, (batch, steps, outputs));
 
         let (x_ghost, y_ghost) = (x.ghost(), y.ghost());
         let (weight_ghost, bias_ghost) = (weight.ghost(), bias.ghost());
         tape.add_backward_op(move |gradients| {
             let upstream = take::<Vec<_>>(gradients.get_or_alloc_mut(&y_ghost)?);
             let of_x = gradients.get_or_alloc_mut(&x_ghost)?;
-            let of_weights = map.backward(&saved, &upstream, of_x);
+            let given = Upstream { every_step: Some(&upstream), last: &[] };
+            let of_weights = map.backward(saved, given, Some(of_x)).weights;
             **gradients.get_or_alloc_mut(&y_ghost)? = upstream;
             let rest = add_front(gradients.get_or_alloc_mut(&weight_ghost)?, &of_weights);
             add(gradients.get_or_alloc_mut(&bias_ghost)?, rest);

@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::error::{Error, Result, check_size};
 use crate::kernels::DecoderInput;
+use crate::kernels::recurrent::CellKind;
 use crate::kernels::seq2seq::NetworkShape;
 use crate::layers::{
     Dense, Gru, Initializer, LastAndStates, Parameter, ParameterMut, Parameters, last, prefixed,
@@ -135,6 +136,7 @@ impl Seq2Seq {
     /// The sizes, for the fused kernels.
     pub(crate) fn network_shape(&self) -> NetworkShape {
         NetworkShape {
+            cell: CellKind::Gru,
             features: self.encoder.inputs(),
             outputs: self.dense.outputs(),
             hidden: self.encoder.hidden_sizes(),

@@ -1,7 +1,6 @@
-//! A stack with a dense head against the stack and the dense map one after the other.
+//! A stack with a dense head against the stack and the head one after the other.
 
 use crate::reference::Numbers;
-use seq2seq::kernels::dense::DenseMap;
 use seq2seq::kernels::level::Level;
 use seq2seq::kernels::recurrent::{CellKind, Input, RecurrentStack, States, Upstream};
 
@@ -32,10 +31,14 @@ fn a_head_is_a_dense_map_of_the_outputs() {
             let (of_layers, of_head) = weights.split_at(stack.num_weights());
 
             let (hidden_states, saved) = stack.forward(of_layers, input, &first, batch, true);
-            let map = DenseMap { inputs: hidden, outputs, batch, steps, level };
-            let (expected, saved_map) = map.forward(of_head, &hidden_states.every_step);
+            let head = RecurrentStack::new(kind, hidden, &[], level).with_head(outputs);
+            let states = Input::Sequence(&hidden_states.every_step);
+            let (expected, saved_head) = head.forward(of_head, states, &[], batch, true);
+            let expected = expected.every_step;
+            let upstream = Upstream { every_step: Some(&of_y), last: &[] };
             let mut of_states = vec![0.0; batch * steps * hidden];
-            let expected_of_head = map.backward(&saved_map, &of_y, &mut of_states);
+            let expected_of_head =
+                head.backward(saved_head, upstream, Some(&mut of_states)).weights;
             let upstream = Upstream { every_step: Some(&of_states), last: &[] };
             let mut expected_of_x = vec![0.0; x.len()];
             let expected_gradients = stack.backward(saved, upstream, Some(&mut expected_of_x));

@@ -5,5 +5,6 @@ mod activations;
 mod cells;
 mod gru_layer;
 mod head;
+mod networks;
 mod reference;
 mod seq2seq_step;

@@ -4,6 +4,7 @@ use crate::reference::{Numbers, Seq2Seq, assert_close, wide};
 use seq2seq::kernels::DecoderInput;
 use seq2seq::kernels::level::Level;
 use seq2seq::kernels::optimizer::{Optimizer, Settings};
+use seq2seq::kernels::recurrent::CellKind;
 use seq2seq::kernels::seq2seq::{Loss, Network, NetworkShape, TrainStep, Windows};
 
 const SIZES: [usize; 10] = [1, 2, 3, 5, 7, 8, 13, 16, 17, 33];
@@ -23,6 +24,7 @@ fn case(seed: u64) -> Case {
     let mut numbers = Numbers(seed);
     let layers = numbers.pick(&[1, 1, 2, 3]);
     let shape = NetworkShape {
+        cell: CellKind::Gru,
         features: numbers.pick(&[1, 2, 3, 8]),
         outputs: numbers.pick(&[1, 2, 7]),
         hidden: (0..layers).map(|_| numbers.pick(&SIZES)).collect(),
@@ -99,6 +101,7 @@ fn expected(case: &Case, weights: &[f64]) -> (f64, Vec<f64>, Vec<f64>) {
 fn large(hidden: usize, batch: usize) -> Case {
     let mut numbers = Numbers((hidden * batch) as u64);
     let shape = NetworkShape {
+        cell: CellKind::Gru,
         features: 2,
         outputs: 3,
         hidden: vec![hidden],
@@ -148,7 +151,7 @@ fn large_layers_equal_the_reference_on_any_number_of_threads() {
     }
 }
 
-fn pool(threads: usize) -> rayon::ThreadPool {
+pub(crate) fn pool(threads: usize) -> rayon::ThreadPool {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
 }
 
@@ -262,6 +265,7 @@ fn predictions_gradient_and_training_equal_pytorch() {
         };
         let vec = |name: &str| -> Vec<f32> { wide(name).iter().map(|&v| v as f32).collect() };
         let shape = NetworkShape {
+            cell: CellKind::Gru,
             features: size("features"),
             outputs: size("outputs"),
             hidden: wide("hidden").iter().map(|&h| h as usize).collect(),

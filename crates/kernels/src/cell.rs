@@ -1,11 +1,10 @@
 //! What a recurrent cell is to the frame.
 //!
-//! The frame (`layer`) owns time, tiles, weights' gradients and threads. A cell owns its gate
+//! The frame (`layer`, `stack`) owns time, tiles, weights' gradients and threads. A cell owns its gate
 //! formulas and the order of its row groups: how its weights are packed, one step forward, and one
 //! step back through the gates. An LSTM carries its cell state along beside its output; the simple
 //! RNN has one group and no more.
 
-use super::layer::Shape;
 use super::level::Isa;
 use super::product::{PANEL, Panels};
 use super::tile::Row;
@@ -61,7 +60,7 @@ pub(crate) trait Cell {
         _recurrent: &mut [f32],
         bias_ih: &[f32],
         bias_hh: &[f32],
-        _shape: Shape,
+        _hidden: usize,
     ) {
         for ((to, ih), hh) in input.iter_mut().zip(bias_ih).zip(bias_hh) {
             *to = ih + hh;

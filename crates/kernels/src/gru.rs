@@ -27,7 +27,6 @@
 
 use super::activation::{sigmoid, tanh};
 use super::cell::{Cell, minus_square};
-use super::layer::Shape;
 use super::level::Isa;
 use super::product::{Block, PANEL, Panels, accumulate, two_panels_fit};
 use super::tile::Row;
@@ -71,7 +70,7 @@ impl Cell for Gru {
         recurrent: &mut [f32],
         bias_ih: &[f32],
         bias_hh: &[f32],
-        Shape { hidden, .. }: Shape,
+        hidden: usize,
     ) {
         recurrent.copy_from_slice(&bias_hh[2 * hidden..]);
         for (k, to) in input.iter_mut().enumerate() {

@@ -10,38 +10,13 @@
 //! ```
 
 use super::cell::Cell;
-use super::level::{Isa, Kernel};
+use super::level::Isa;
 use super::outer::{Sequence, outer, row_sums};
-use super::product::{Panels, Start, product};
-use super::tile::{Row, rows, rows_mut};
+use super::product::{PANEL, Panels, Start, product};
+use super::shape::{CellKind, Shape, with_cell};
+use super::tile::{Row, Tile, TileKernel, rows, rows_mut};
 use std::marker::PhantomData;
 use std::ops::Range;
-
-/// The sizes of a layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Shape {
-    /// Features of the input, D.
-    pub(crate) input: usize,
-    /// Units, H.
-    pub(crate) hidden: usize,
-}
-
-impl Shape {
-    /// Weights in the flat order `weight_ih`, `weight_hh`, `bias_ih`, `bias_hh`.
-    pub(crate) fn weights<K: Cell>(self) -> usize {
-        K::GATES * self.hidden * (self.input + self.hidden + 2)
-    }
-
-    /// Rows of one step's saved gates.
-    pub(crate) fn gates<K: Cell>(self) -> usize {
-        K::SAVED * self.hidden
-    }
-
-    /// Rows that a series carries from step to step beside its output.
-    pub(crate) fn carried<K: Cell>(self) -> usize {
-        K::CARRIED * self.hidden
-    }
-}
 
 /// The four tensors of a layer's flat weights.
 struct Tensors<'a> {
@@ -52,8 +27,9 @@ struct Tensors<'a> {
 }
 
 impl<'a> Tensors<'a> {
-    fn split<K: Cell>(flat: &'a [f32], Shape { input, hidden }: Shape) -> Self {
-        let rows = K::GATES * hidden;
+    fn split(flat: &'a [f32], shape: Shape) -> Self {
+        let Shape { input, hidden, .. } = shape;
+        let rows = shape.groups() * hidden;
         let (weight_ih, rest) = flat.split_at(rows * input);
         let (weight_hh, rest) = rest.split_at(rows * hidden);
         let (bias_ih, bias_hh) = rest.split_at(rows);
@@ -78,12 +54,12 @@ const PART_ROWS: usize = 512;
 
 impl Part {
     /// The parts of a layer in the flat order of its weights, each with its number of weights.
-    pub(crate) fn of<K: Cell>(shape: Shape) -> impl Iterator<Item = (Part, usize)> {
-        let Shape { input, hidden } = shape;
+    pub(crate) fn of(shape: Shape) -> impl Iterator<Item = (Part, usize)> {
+        let (Shape { input, hidden, .. }, all) = (shape, shape.groups());
         // All gates, or gate by gate.
-        let gates = if K::GATES * hidden <= PART_ROWS { K::GATES } else { 1 };
+        let gates = if all * hidden <= PART_ROWS { all } else { 1 };
         let rows = move || {
-            (0..K::GATES).step_by(gates).flat_map(move |gate| {
+            (0..all).step_by(gates).flat_map(move |gate| {
                 (0..hidden)
                     .step_by(PART_ROWS)
                     .map(move |row| (gate..gate + gates, row..hidden.min(row + PART_ROWS)))
@@ -97,12 +73,12 @@ impl Part {
             let weights = gates.len() * rows.len() * hidden;
             (Part::Recurrent { gates, rows }, weights)
         });
-        inputs.chain(recurrent).chain([(Part::Biases, 2 * K::GATES * hidden)])
+        inputs.chain(recurrent).chain([(Part::Biases, 2 * all * hidden)])
     }
 }
 
 /// A layer's weights, packed for the products of both directions.
-pub(crate) struct Packed<K> {
+pub(crate) struct Packed {
     pub(crate) shape: Shape,
     input: Panels,
     input_transposed: Panels,
@@ -110,46 +86,43 @@ pub(crate) struct Packed<K> {
     recurrent_transposed: Panels,
     input_bias: Vec<f32>,
     recurrent_bias: Vec<f32>,
-    cell: PhantomData<K>,
 }
 
-impl<K: Cell> Packed<K> {
+impl Packed {
     /// Space for the weights of a layer; [`pack`](Packed::pack) fills it.
     pub(crate) fn new(shape: Shape) -> Self {
-        let Shape { input, hidden } = shape;
-        let rows = K::GATES * hidden;
+        let Shape { cell, input, hidden } = shape;
+        let rows = shape.groups() * hidden;
         Packed {
             shape,
             input: Panels::new(rows, input),
             input_transposed: Panels::new(input, rows),
-            recurrent: K::new_recurrent(hidden),
+            recurrent: with_cell!(cell, K => K::new_recurrent(hidden)),
             recurrent_transposed: Panels::new(hidden, rows),
             input_bias: vec![0.0; rows],
             recurrent_bias: vec![0.0; hidden],
-            cell: PhantomData,
         }
     }
 
     /// Takes over new weights, in the flat order of [`Shape::weights`].
     pub(crate) fn pack(&mut self, flat: &[f32]) {
-        let Shape { input, hidden } = self.shape;
-        let parts = Tensors::split::<K>(flat, self.shape);
+        with_cell!(self.shape.cell, K => self.pack_cell::<K>(flat));
+    }
+
+    fn pack_cell<K: Cell>(&mut self, flat: &[f32]) {
+        let Shape { input, hidden, .. } = self.shape;
+        let parts = Tensors::split(flat, self.shape);
         let rows = K::GATES * hidden;
         self.input.pack_rows(parts.weight_ih, |p, r| {
-            let k = p * super::product::PANEL + r;
+            let k = p * PANEL + r;
             (k < rows).then(|| K::input_row(k, hidden))
         });
         self.input_transposed.pack_columns(parts.weight_ih, input, |k| K::input_row(k, hidden));
         K::pack_recurrent(&mut self.recurrent, parts.weight_hh, hidden);
         self.recurrent_transposed
             .pack_columns(parts.weight_hh, hidden, |k| K::recurrent_row(k, hidden));
-        K::pack_bias(
-            &mut self.input_bias,
-            &mut self.recurrent_bias,
-            parts.bias_ih,
-            parts.bias_hh,
-            self.shape,
-        );
+        let (to_input, to_recurrent) = (&mut self.input_bias, &mut self.recurrent_bias);
+        K::pack_bias(to_input, to_recurrent, parts.bias_ih, parts.bias_hh, hidden);
     }
 }
 
@@ -164,11 +137,34 @@ pub(crate) enum Input<'a> {
     Zeros,
 }
 
+/// A computation for one tile in a layer, compiled for each kind of cell beside what a [`TileKernel`] is
+/// compiled for.
+pub(crate) trait LayerKernel: Sized {
+    /// The cell of the layer.
+    fn cell(&self) -> CellKind;
+
+    /// The computation, to be inlined as [`TileKernel::compute`].
+    fn compute<K: Cell, S: Isa, const C: usize>(self, isa: S);
+
+    /// Computes for a tile.
+    fn run(self, tile: Tile) {
+        with_cell!(self.cell(), K => OfCell::<K, Self>(self, PhantomData).run(tile));
+    }
+}
+
+/// A computation for one kind of cell.
+struct OfCell<K, T>(T, PhantomData<K>);
+
+impl<K: Cell, T: LayerKernel> TileKernel for OfCell<K, T> {
+    #[inline(always)]
+    fn compute<S: Isa, const C: usize>(self, isa: S) {
+        self.0.compute::<K, S, C>(isa);
+    }
+}
+
 /// The forward pass of one tile.
-pub(crate) struct Forward<'a, K> {
-    pub(crate) layer: &'a Packed<K>,
-    /// Registers of a row.
-    pub(crate) vectors: usize,
+pub(crate) struct Forward<'a> {
+    pub(crate) layer: &'a Packed,
     pub(crate) input: Input<'a>,
     /// (T, SAVED·H, W), written.
     pub(crate) gates: &'a mut [f32],
@@ -179,22 +175,15 @@ pub(crate) struct Forward<'a, K> {
     pub(crate) carried: &'a mut [f32],
 }
 
-impl<K: Cell> Kernel for Forward<'_, K> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Isa>(self, isa: S) {
-        match self.vectors {
-            1 => self.steps::<S, 1>(isa),
-            _ => self.steps::<S, 2>(isa),
-        }
+impl LayerKernel for Forward<'_> {
+    fn cell(&self) -> CellKind {
+        self.layer.shape.cell
     }
-}
 
-impl<K: Cell> Forward<'_, K> {
     #[inline(always)]
-    fn steps<S: Isa, const C: usize>(self, isa: S) {
-        let Shape { input, hidden } = self.layer.shape;
-        let saved = self.layer.shape.gates::<K>();
+    fn compute<K: Cell, S: Isa, const C: usize>(self, isa: S) {
+        let Shape { input, hidden, .. } = self.layer.shape;
+        let saved = K::SAVED * hidden;
         let projected = K::INPUT * hidden..(K::INPUT + K::GATES) * hidden;
         let gates = rows_mut::<S, C>(self.gates);
         let states = rows_mut::<S, C>(self.hidden);
@@ -236,10 +225,8 @@ impl<K: Cell> Forward<'_, K> {
 }
 
 /// The backward pass of one tile, after [`Forward`].
-pub(crate) struct Backward<'a, K> {
-    pub(crate) layer: &'a Packed<K>,
-    /// Registers of a row.
-    pub(crate) vectors: usize,
+pub(crate) struct Backward<'a> {
+    pub(crate) layer: &'a Packed,
     /// (T, SAVED·H, W): what the forward pass saved, replaced by gradients.
     pub(crate) gates: &'a mut [f32],
     /// (T + 1, H, W), from the forward pass.
@@ -266,22 +253,15 @@ pub(crate) enum InputGradient<'a> {
     Unused,
 }
 
-impl<K: Cell> Kernel for Backward<'_, K> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Isa>(self, isa: S) {
-        match self.vectors {
-            1 => self.steps::<S, 1>(isa),
-            _ => self.steps::<S, 2>(isa),
-        }
+impl LayerKernel for Backward<'_> {
+    fn cell(&self) -> CellKind {
+        self.layer.shape.cell
     }
-}
 
-impl<K: Cell> Backward<'_, K> {
     #[inline(always)]
-    fn steps<S: Isa, const C: usize>(self, isa: S) {
-        let Shape { input, hidden } = self.layer.shape;
-        let saved = self.layer.shape.gates::<K>();
+    fn compute<K: Cell, S: Isa, const C: usize>(self, isa: S) {
+        let Shape { input, hidden, .. } = self.layer.shape;
+        let saved = K::SAVED * hidden;
         let projected = K::INPUT * hidden..(K::INPUT + K::GATES) * hidden;
         let recurrent = K::RECURRENT * hidden..(K::RECURRENT + K::GATES) * hidden;
         let gates = rows_mut::<S, C>(self.gates);
@@ -341,8 +321,6 @@ fn sum_over_time<S: Isa, const C: usize>(
 #[derive(Clone, Copy)]
 pub(crate) struct Traces<'a> {
     pub(crate) shape: Shape,
-    /// Registers of a row.
-    pub(crate) vectors: usize,
     /// (T, SAVED·H, W): the gradients of the gates, among what was saved.
     pub(crate) gates: &'a [f32],
     /// (T + 1, H, W), from the forward pass.
@@ -354,42 +332,23 @@ pub(crate) struct Traces<'a> {
 }
 
 /// The gradient of a part of the weights, of one tile, added to `gradient`.
-pub(crate) struct Weights<'a, K> {
-    traces: Traces<'a>,
-    part: Part,
+pub(crate) struct Weights<'a> {
+    pub(crate) traces: Traces<'a>,
+    pub(crate) part: Part,
     /// As many as the part has weights.
-    gradient: &'a mut [f32],
+    pub(crate) gradient: &'a mut [f32],
     /// [`scratch_len`](super::outer::scratch_len) floats for the larger of D and H.
-    scratch: &'a mut [f32],
-    cell: PhantomData<K>,
+    pub(crate) scratch: &'a mut [f32],
 }
 
-impl<'a, K> Weights<'a, K> {
-    pub(crate) fn new(
-        traces: Traces<'a>,
-        part: Part,
-        gradient: &'a mut [f32],
-        scratch: &'a mut [f32],
-    ) -> Self {
-        Weights { traces, part, gradient, scratch, cell: PhantomData }
+impl LayerKernel for Weights<'_> {
+    fn cell(&self) -> CellKind {
+        self.traces.shape.cell
     }
-}
 
-impl<K: Cell> Kernel for Weights<'_, K> {
-    type Output = ();
     #[inline(always)]
-    fn run<S: Isa>(self, isa: S) {
-        match self.traces.vectors {
-            1 => self.product::<S, 1>(isa),
-            _ => self.product::<S, 2>(isa),
-        }
-    }
-}
-
-impl<K: Cell> Weights<'_, K> {
-    #[inline(always)]
-    fn product<S: Isa, const C: usize>(self, isa: S) {
-        let Traces { shape: Shape { input, hidden }, gates, .. } = self.traces;
+    fn compute<K: Cell, S: Isa, const C: usize>(self, isa: S) {
+        let Traces { shape: Shape { input, hidden, .. }, gates, .. } = self.traces;
         let gates = Sequence::whole(rows::<S, C>(gates), K::SAVED * hidden);
         let states = Sequence::whole(rows::<S, C>(self.traces.hidden), hidden);
         match self.part {

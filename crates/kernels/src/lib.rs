@@ -31,12 +31,15 @@
 //! | `tile` | batch-first series to feature-major tiles and back |
 //! | `product` | packed weights times a tile: the register-blocked inner product |
 //! | `outer` | gradients of weights: a tile times a transposed tile, summed over time and lanes |
-//! | [`dense`] | an affine map of every step, the head of a model |
+//! | `dense` | an affine map of every step, the head of a model |
 //! | `cell` | what a recurrent cell is to the frame |
 //! | `simple_rnn` | the formula of the simple RNN, forward and backward |
 //! | `gru` | the gate formulas of the GRU |
 //! | `lstm` | the gate formulas of the LSTM, and the cell state that it carries along |
+//! | `shape` | the kinds of cells, and the sizes of a layer |
 //! | `layer` | a cell over time: forward, then backward, for one tile |
+//! | `dropout` | which outputs of a layer a training step drops |
+//! | `stack` | layers over one tile, with a dense head or without |
 //! | `threads` | work shared with other threads, from inside and outside of their pool |
 //! | [`recurrent`] | a stack of layers as an operation on batch-first slices |
 //! | [`seq2seq`] | the fused training step of the encoder-decoder |
@@ -54,7 +57,8 @@
 pub mod activation;
 pub mod aligned;
 mod cell;
-pub mod dense;
+mod dense;
+mod dropout;
 mod gru;
 mod layer;
 pub mod level;
@@ -64,7 +68,9 @@ mod outer;
 mod product;
 pub mod recurrent;
 pub mod seq2seq;
+mod shape;
 mod simple_rnn;
+mod stack;
 mod threads;
 mod tile;
 

@@ -4,41 +4,23 @@
 //! threads are called once for each direction.
 
 use super::aligned::Recycled;
-use super::cell::Cell;
-use super::dense::{self, Dense};
-use super::gru::Gru;
-use super::layer::{self, Backward, Forward, InputGradient, Packed, Part, Shape, Traces, Weights};
+use super::layer::{self, InputGradient};
 use super::level::Level;
-use super::lstm::Lstm;
 use super::outer::scratch_len;
-use super::simple_rnn::SimpleRnn;
+pub use super::shape::CellKind;
+use super::stack::{Stack, StackShape, TilePass};
 use super::threads::{MAX_SHARES, for_each, shares, sum_of_shares, worth_threads};
 use super::tile::{Scatter, Tile};
-use std::mem::swap;
 
-/// Which formulas a layer computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CellKind {
-    /// One tanh: PyTorch's `nn.RNN`.
-    SimpleRnn,
-    /// Gates r, z, n: PyTorch's `nn.GRU`.
-    Gru,
-    /// Gates i, f, g, o, and a cell state: PyTorch's `nn.LSTM`.
-    Lstm,
-}
-
-/// A stack of recurrent layers over time, as PyTorch's with `batch_first=True`. H is the number of
-/// units of a layer, or of the last one.
+/// A stack of recurrent layers over time, as PyTorch's with `batch_first=True`, with a dense head or without.
+/// H is the number of units of a layer, or of the last one.
 ///
 /// The weights are one flat slice, layer after layer, each in the order `weight_ih` (G·H, D),
 /// `weight_hh` (G·H, H), `bias_ih` (G·H), `bias_hh` (G·H), each row-major, with the G gates in the
 /// order that [`CellKind`] tells. Those of a dense head follow: its matrix (O, H) and its bias (O).
 #[derive(Clone, Debug)]
 pub struct RecurrentStack {
-    cell: CellKind,
-    layers: Vec<Shape>,
-    /// Features that a dense head makes of the last layer's outputs, O.
-    head: Option<usize>,
+    shape: StackShape,
     level: Level,
 }
 
@@ -99,94 +81,42 @@ pub struct Gradients {
 
 /// What [`RecurrentStack::forward`] leaves for [`RecurrentStack::backward`].
 pub struct Saved {
+    stack: Stack,
     sizes: Sizes,
-    packed: PackedStack,
-    head: Option<Dense>,
-    /// The [`TileBuffers`], tile after tile.
+    /// Of each tile: its input, then the buffer of [`TilePass`].
     buffers: Recycled,
 }
 
-/// The packed weights of the layers of any kind.
-enum PackedStack {
-    SimpleRnn(Vec<Packed<SimpleRnn>>),
-    Gru(Vec<Packed<Gru>>),
-    Lstm(Vec<Packed<Lstm>>),
-}
-
-/// What a stack keeps of one tile.
-struct TileBuffers<'a> {
-    /// (T·D, W), or (D, W) if it is repeated.
-    x: &'a mut [f32],
-    layers: Vec<LayerBuffers<'a>>,
-}
-
-/// What one of its layers keeps.
-struct LayerBuffers<'a> {
-    shape: Shape,
-    /// (T, SAVED·H, W)
-    gates: &'a mut [f32],
-    /// (T + 1, H, W)
-    hidden: &'a mut [f32],
-    /// (H, W): the gradient of the hidden state, from the last one to the first.
-    carry: &'a mut [f32],
-    /// (CARRIED·H, W): what is carried beside the output, then its gradient.
-    carried: &'a mut [f32],
-}
-
-impl LayerBuffers<'_> {
-    /// The states after each step, (T, H, W).
-    fn outputs(&self, width: usize) -> &[f32] {
-        &self.hidden[self.shape.hidden * width..]
-    }
-
-    /// The state after the last step, (H, W).
-    fn last(&self, width: usize) -> &[f32] {
-        &self.hidden[self.hidden.len() - self.shape.hidden * width..]
-    }
+/// What a stack runs over.
+#[derive(Clone, Copy)]
+struct Sizes {
+    level: Level,
+    batch: usize,
+    steps: usize,
+    /// Whether the input is the same at all steps.
+    repeated: bool,
+    /// Whether states were given to start from.
+    from_states: bool,
 }
 
 impl RecurrentStack {
-    /// Layers of so many units each, of which the first reads `input` features; all at least 1.
+    /// Layers of so many units each, of which the first reads `input` features; all at least 1. Without any
+    /// layer the head reads the input.
     pub fn new(cell: CellKind, input: usize, hidden: &[usize], level: Level) -> Self {
-        let mut input = input;
-        let mut layers = Vec::with_capacity(hidden.len());
-        for &hidden in hidden {
-            assert!(input > 0 && hidden > 0, "a layer needs features and units");
-            layers.push(Shape { input, hidden });
-            input = hidden;
-        }
-        assert!(!layers.is_empty(), "a stack needs a layer");
-        RecurrentStack { cell, layers, head: None, level }
+        RecurrentStack { shape: StackShape::new(cell, input, hidden, None), level }
     }
 
     /// The same with a dense head of so many outputs, at least 1. Its outputs at every step are then all
     /// that [`forward`](RecurrentStack::forward) tells.
-    pub fn with_head(self, outputs: usize) -> Self {
+    pub fn with_head(mut self, outputs: usize) -> Self {
         assert!(outputs > 0, "a head needs outputs");
-        RecurrentStack { head: Some(outputs), ..self }
+        self.shape.head = Some(outputs);
+        self
     }
 
     /// How many weights the stack has.
     pub fn num_weights(&self) -> usize {
-        match self.cell {
-            CellKind::SimpleRnn => self.weights::<SimpleRnn>(),
-            CellKind::Gru => self.weights::<Gru>(),
-            CellKind::Lstm => self.weights::<Lstm>(),
-        }
-    }
-
-    fn weights<K: Cell>(&self) -> usize {
-        let of_head = self.head.map_or(0, |outputs| Dense::weights(self.top(), outputs));
-        self.weights_of_layers::<K>() + of_head
-    }
-
-    fn weights_of_layers<K: Cell>(&self) -> usize {
-        self.layers.iter().map(|shape| shape.weights::<K>()).sum()
-    }
-
-    /// Units of the last layer.
-    fn top(&self) -> usize {
-        self.layers[self.layers.len() - 1].hidden
+        self.shape.weights()
     }
 
     /// Runs over the input from the initial states, one for each layer, or zeros if there are none;
@@ -201,22 +131,20 @@ impl RecurrentStack {
         batch: usize,
         every_step: bool,
     ) -> (Outputs, Saved) {
-        let features = self.layers[0].input;
         let (x, steps, repeated) = match input {
-            Input::Sequence(x) => (x, x.len() / (batch * features), false),
+            Input::Sequence(x) => (x, x.len() / (batch * self.shape.input), false),
             Input::Repeated(x, steps) => (x, steps, true),
         };
         let from_states = !initial.is_empty();
-        let pass = Pass { stack: self, sizes: Sizes { batch, steps, repeated, from_states } };
-        assert_eq!(x.len(), batch * pass.input_len());
+        let sizes = Sizes { level: self.level, batch, steps, repeated, from_states };
         assert_eq!(weights.len(), self.num_weights());
-        match self.cell {
-            CellKind::SimpleRnn => {
-                pass.start(weights, x, initial, every_step, PackedStack::SimpleRnn)
-            }
-            CellKind::Gru => pass.start(weights, x, initial, every_step, PackedStack::Gru),
-            CellKind::Lstm => pass.start(weights, x, initial, every_step, PackedStack::Lstm),
-        }
+        let mut stack = Stack::new(self.shape.clone());
+        stack.pack(weights, false);
+        let pass = Pass { stack: &stack, sizes };
+        assert_eq!(x.len(), batch * pass.input_len());
+        let mut buffers = Recycled::new(Tile::lanes(batch, self.level) * pass.lane_len());
+        let outputs = pass.forward(x, initial, every_step, &mut buffers);
+        (outputs, Saved { stack, sizes, buffers })
     }
 
     /// The gradients of everything that [`forward`](RecurrentStack::forward) read, from those of
@@ -228,342 +156,234 @@ impl RecurrentStack {
         upstream: Upstream<'_>,
         input: Option<&mut [f32]>,
     ) -> Gradients {
-        let Saved { sizes, packed, head, buffers } = saved;
-        let pass = Pass { stack: self, sizes };
-        match packed {
-            PackedStack::SimpleRnn(packed) => pass.backward(packed, head, buffers, upstream, input),
-            PackedStack::Gru(packed) => pass.backward(packed, head, buffers, upstream, input),
-            PackedStack::Lstm(packed) => pass.backward(packed, head, buffers, upstream, input),
-        }
+        let Saved { stack, sizes, mut buffers } = saved;
+        Pass { stack: &stack, sizes }.backward(&mut buffers, upstream, input)
     }
-}
-
-/// What a stack runs over.
-#[derive(Clone, Copy)]
-struct Sizes {
-    batch: usize,
-    steps: usize,
-    /// Whether the input is the same at all steps.
-    repeated: bool,
-    /// Whether states were given to start from.
-    from_states: bool,
 }
 
 /// A stack and what it runs over.
 #[derive(Clone, Copy)]
 struct Pass<'a> {
-    stack: &'a RecurrentStack,
+    stack: &'a Stack,
     sizes: Sizes,
 }
 
-impl Pass<'_> {
-    fn tiles(self) -> impl Iterator<Item = Tile> {
-        Tile::all(self.sizes.batch, self.stack.level)
+impl<'a> Pass<'a> {
+    fn shape(self) -> &'a StackShape {
+        &self.stack.shape
     }
 
     /// Values of a series of the input.
     fn input_len(self) -> usize {
-        self.stack.layers[0].input * if self.sizes.repeated { 1 } else { self.sizes.steps }
+        self.shape().input * if self.sizes.repeated { 1 } else { self.sizes.steps }
     }
 
     /// Values of a series of the outputs.
     fn output_len(self) -> usize {
-        self.sizes.steps * self.stack.head.unwrap_or(self.stack.top())
+        self.sizes.steps * self.shape().outputs()
     }
 
-    fn worth_threads<K: Cell>(self) -> bool {
-        worth_threads(self.sizes.batch * self.sizes.steps * self.stack.weights::<K>())
+    fn worth_threads(self) -> bool {
+        worth_threads(self.sizes.batch * self.sizes.steps * self.shape().weights())
     }
 
     /// The slices must be as long as batch and layers want them.
-    fn check<K: Cell>(self, states: &[States<'_>]) {
-        assert!(states.is_empty() || states.len() == self.stack.layers.len());
-        for (states, shape) in states.iter().zip(&self.stack.layers) {
-            assert!(states.hidden.is_none_or(|h| h.len() == self.sizes.batch * shape.hidden));
-            assert!(states.cell.is_none_or(|c| c.len() == self.sizes.batch * shape.carried::<K>()));
+    fn check(self, states: &[States<'_>]) {
+        let (batch, layers) = (self.sizes.batch, &self.shape().layers);
+        assert!(states.is_empty() || states.len() == layers.len());
+        for (states, shape) in states.iter().zip(layers) {
+            assert!(states.hidden.is_none_or(|h| h.len() == batch * shape.hidden));
+            assert!(states.cell.is_none_or(|c| c.len() == batch * shape.carried()));
         }
     }
 
     /// Floats of the buffers of one lane.
-    fn lane_len<K: Cell>(self) -> usize {
-        let Sizes { steps, .. } = self.sizes;
-        let layer = |shape: &Shape| {
-            let (gates, hidden) = (shape.gates::<K>(), shape.hidden);
-            steps * gates + (steps + 1) * hidden + hidden + shape.carried::<K>()
-        };
-        self.input_len() + self.stack.layers.iter().map(layer).sum::<usize>()
+    fn lane_len(self) -> usize {
+        self.input_len() + self.shape().rows(self.sizes.steps, false)
     }
 
-    /// Each tile with its buffers.
-    fn with_buffers<'b, K: Cell>(
+    /// Each tile with its input and its buffer.
+    fn tiles<'b>(
         self,
         buffers: &'b mut [f32],
-    ) -> impl Iterator<Item = (Tile, TileBuffers<'b>)> {
+    ) -> impl Iterator<Item = (Tile, &'b mut [f32], &'b mut [f32])> {
         let mut rest = buffers;
-        self.tiles().map(move |tile| {
-            let len = tile.width() * self.lane_len::<K>();
-            let buffers = rest.split_off_mut(..len).expect("buffers of all tiles");
-            (tile, self.split::<K>(buffers, tile.width()))
+        Tile::all(self.sizes.batch, self.sizes.level).map(move |tile| {
+            let width = tile.width();
+            let mut next = |rows| rest.split_off_mut(..rows * width).expect("buffers of all tiles");
+            let input = next(self.input_len());
+            (tile, input, next(self.lane_len() - self.input_len()))
         })
     }
 
-    fn split<K: Cell>(self, buffers: &mut [f32], width: usize) -> TileBuffers<'_> {
-        let mut rest = buffers;
-        let mut next = |rows: usize| rest.split_off_mut(..rows * width).expect("buffers of a tile");
-        TileBuffers {
-            x: next(self.input_len()),
-            layers: (self.stack.layers.iter())
-                .map(|&shape| LayerBuffers {
-                    shape,
-                    gates: next(self.sizes.steps * shape.gates::<K>()),
-                    hidden: next((self.sizes.steps + 1) * shape.hidden),
-                    carry: next(shape.hidden),
-                    carried: next(shape.carried::<K>()),
-                })
-                .collect(),
-        }
+    fn tile_pass<'b>(self, tile: Tile, x: &'b [f32]) -> TilePass<'b>
+    where
+        'a: 'b,
+    {
+        let Sizes { steps, repeated, .. } = self.sizes;
+        let input = if repeated { layer::Input::Constant(x) } else { layer::Input::Sequence(x) };
+        TilePass { stack: self.stack, tile, steps, input, dropout: None }
     }
 
-    /// Packs the weights, and runs with them.
-    fn start<K: Cell + Sync>(
+    fn forward(
         self,
-        weights: &[f32],
-        x: &[f32],
-        initial: &[States<'_>],
-        every_step: bool,
-        of_kind: fn(Vec<Packed<K>>) -> PackedStack,
-    ) -> (Outputs, Saved) {
-        self.check::<K>(initial);
-        let mut rest = weights;
-        let pack = |&shape: &Shape| {
-            let mut packed = Packed::<K>::new(shape);
-            packed.pack(rest.split_off(..shape.weights::<K>()).expect("weights of all layers"));
-            packed
-        };
-        let packed: Vec<_> = self.stack.layers.iter().map(pack).collect();
-        let head = self.stack.head.map(|outputs| {
-            let mut head = Dense::new(self.stack.top(), outputs);
-            head.pack(rest);
-            head
-        });
-        let lanes = Tile::lanes(self.sizes.batch, self.stack.level);
-        let mut buffers = Recycled::new(lanes * self.lane_len::<K>());
-        let outputs = self.forward(&packed, head.as_ref(), x, initial, every_step, &mut buffers);
-        (outputs, Saved { sizes: self.sizes, packed: of_kind(packed), head, buffers })
-    }
-
-    fn forward<K: Cell + Sync>(
-        self,
-        packed: &[Packed<K>],
-        head: Option<&Dense>,
         x: &[f32],
         initial: &[States<'_>],
         every_step: bool,
         buffers: &mut [f32],
     ) -> Outputs {
+        self.check(initial);
         let len = self.output_len();
         let mut of_every_step = vec![0.0; if every_step { self.sizes.batch * len } else { 0 }];
         let mut rest = &mut of_every_step[..];
-        let jobs = self.with_buffers::<K>(buffers).map(|(tile, buffers)| {
+        let jobs = self.tiles(buffers).map(|(tile, input, buffer)| {
             // `None` where no outputs are asked for.
-            (tile, buffers, rest.split_off_mut(..tile.count * len))
+            (tile, input, buffer, rest.split_off_mut(..tile.count * len))
         });
-        for_each(jobs.collect(), self.worth_threads::<K>(), |(tile, buffers, output)| {
-            let (Tile { level, vectors, .. }, width) = (tile, tile.width());
-            let TileBuffers { x: rows, mut layers } = buffers;
-            tile.gather(rows, x, self.input_len());
-            for (l, layer) in packed.iter().enumerate() {
-                let (below, rest) = layers.split_at_mut(l);
-                let LayerBuffers { shape, gates, hidden, carried, .. } = &mut rest[0];
+        for_each(jobs.collect(), self.worth_threads(), |(tile, input, buffer, output)| {
+            tile.gather(input, x, self.input_len());
+            let pass = self.tile_pass(tile, input);
+            for (l, shape) in self.shape().layers.iter().enumerate() {
+                let own = pass.layer(l, buffer);
                 let initial = initial.get(l).copied().unwrap_or_default();
-                tile.gather_or_zeros(&mut hidden[..shape.hidden * width], initial.hidden);
-                tile.gather_or_zeros(carried, initial.cell);
-                let input = self.read(rows, below, width);
-                level.run(Forward { layer, vectors, input, gates, hidden, carried });
+                tile.gather_or_zeros(
+                    &mut own.hidden[..shape.hidden * tile.width()],
+                    initial.hidden,
+                );
+                tile.gather_or_zeros(own.carried, initial.cell);
             }
-            if let Some(series) = output {
-                let hidden = layers[layers.len() - 1].outputs(width);
-                let Some(dense) = head else {
-                    return level.run(Scatter::<false> { rows: hidden, width, series, len });
-                };
-                let mut rows = Recycled::new(len * width);
-                level.run(dense::Forward { dense, vectors, input: hidden, output: &mut rows });
-                level.run(Scatter::<false> { rows: &rows, width, series, len });
-            }
+            pass.forward(buffer, &|| true);
+            let Some(series) = output else { return };
+            let mut of_head = Recycled::new(self.shape().head.map_or(0, |_| len * tile.width()));
+            pass.head(buffer, &mut of_head);
+            let rows = if self.shape().head.is_some() { &of_head } else { pass.top(buffer) };
+            tile.level.run(Scatter::<false> { rows, width: tile.width(), series, len });
         });
-        let last = match head {
-            None => self.owned_states::<K>(buffers, |buffers, width| buffers.last(width)),
+        let last = match self.shape().head {
+            None => self.owned_states(buffers, |pass, l, buffer| pass.last(l, buffer)),
             Some(_) => Vec::new(),
         };
         Outputs { every_step: of_every_step, last }
     }
 
-    /// What the layer above some others reads.
-    fn read<'b>(
-        self,
-        x: &'b [f32],
-        below: &'b [LayerBuffers<'_>],
-        width: usize,
-    ) -> layer::Input<'b> {
-        match below.last() {
-            Some(below) => layer::Input::Sequence(below.outputs(width)),
-            None if self.sizes.repeated => layer::Input::Constant(x),
-            None => layer::Input::Sequence(x),
-        }
-    }
-
     /// The states of all layers: of the hidden one what `hidden` tells, (H, W) of each tile, and
     /// what is carried.
-    fn owned_states<K: Cell>(
+    fn owned_states(
         self,
         buffers: &mut [f32],
-        hidden: impl for<'b> Fn(&'b LayerBuffers<'_>, usize) -> &'b [f32],
+        hidden: impl for<'b> Fn(TilePass<'b>, usize, &'b [f32]) -> &'b [f32],
     ) -> Vec<OwnedStates> {
-        let zeros = |shape: &Shape| OwnedStates {
-            hidden: vec![0.0; self.sizes.batch * shape.hidden],
-            cell: vec![0.0; self.sizes.batch * shape.carried::<K>()],
-        };
-        let mut states: Vec<_> = self.stack.layers.iter().map(zeros).collect();
-        for (tile, buffers) in self.with_buffers::<K>(buffers) {
-            for (states, layer) in states.iter_mut().zip(buffers.layers) {
-                let units = layer.shape.hidden;
-                tile.scatter(hidden(&layer, tile.width()), &mut states.hidden, units);
-                if K::CARRIED > 0 {
-                    tile.scatter(layer.carried, &mut states.cell, units);
+        let zeros = |rows| vec![0.0; self.sizes.batch * rows];
+        let layers = self.shape().layers.iter();
+        let mut states: Vec<_> = layers
+            .map(|shape| OwnedStates { hidden: zeros(shape.hidden), cell: zeros(shape.carried()) })
+            .collect();
+        for (tile, input, buffer) in self.tiles(buffers) {
+            let pass = self.tile_pass(tile, input);
+            for (l, OwnedStates { hidden: of_hidden, cell }) in states.iter_mut().enumerate() {
+                let units = self.shape().layers[l].hidden;
+                tile.scatter(hidden(pass, l, buffer), of_hidden, units);
+                if !cell.is_empty() {
+                    tile.scatter(pass.carried(l, buffer), cell, units);
                 }
             }
         }
         states
     }
 
-    fn backward<K: Cell + Sync>(
+    fn backward(
         self,
-        packed: Vec<Packed<K>>,
-        head: Option<Dense>,
-        mut buffers: Recycled,
+        buffers: &mut [f32],
         upstream: Upstream<'_>,
         input: Option<&mut [f32]>,
     ) -> Gradients {
-        let outputs = self.sizes.batch * self.output_len();
+        let Sizes { batch, from_states, .. } = self.sizes;
+        let outputs = batch * self.output_len();
         assert!(upstream.every_step.is_none_or(|gradient| gradient.len() == outputs));
-        self.check::<K>(upstream.last);
-        let mut tiles: Vec<_> = self.with_buffers::<K>(&mut buffers).collect();
+        assert!(input.as_ref().is_none_or(|input| input.len() == batch * self.input_len()));
+        self.check(upstream.last);
+        let mut tiles: Vec<_> = self.tiles(buffers).collect();
         let shares = shares(tiles.len(), MAX_SHARES);
-        let weights = self.stack.weights::<K>();
+        let weights = self.shape().weights();
         let mut gradients = Recycled::new(shares.len() * weights);
 
-        if let Some(input) = &input {
-            assert_eq!(input.len(), self.sizes.batch * self.input_len());
-        }
         let (mut rest, mut rest_of_input) = (&mut tiles[..], input);
         let jobs = shares.zip(gradients.chunks_mut(weights)).map(|(range, gradient)| {
             let tiles = rest.split_off_mut(..range.len()).expect("tiles of all shares");
-            let series = tiles.iter().map(|(tile, _)| tile.count).sum::<usize>();
+            let series = tiles.iter().map(|(tile, ..)| tile.count).sum::<usize>();
             let of_input = rest_of_input.as_mut().map(|rest| {
                 rest.split_off_mut(..series * self.input_len()).expect("series of all tiles")
             });
             Share { tiles, gradient, of_input }
         });
-        for_each(jobs.collect(), self.worth_threads::<K>(), |share| {
-            self.backward_share(&packed, head.as_ref(), share, upstream);
-        });
+        for_each(jobs.collect(), self.worth_threads(), |share| self.share(share, upstream));
 
         let weights = sum_of_shares(&gradients, weights);
-        let initial = match self.sizes.from_states {
-            true => self.owned_states::<K>(&mut buffers, |buffers, _| &*buffers.carry),
+        let initial = match from_states {
+            true => self.owned_states(buffers, |pass, l, buffer| pass.carry(l, buffer)),
             false => Vec::new(),
         };
         Gradients { initial, weights }
     }
 
-    fn backward_share<K: Cell>(
-        self,
-        packed: &[Packed<K>],
-        head: Option<&Dense>,
-        share: Share<'_, '_>,
-        upstream: Upstream<'_>,
-    ) {
-        let (level, Sizes { steps, repeated, .. }) = (self.stack.level, self.sizes);
+    /// The gradients of a share.
+    fn share(self, share: Share<'_, '_>, upstream: Upstream<'_>) {
+        let Sizes { level, steps, repeated, .. } = self.sizes;
         let Share { tiles, gradient, mut of_input } = share;
-        let Shape { input: features, hidden: units } = self.stack.layers[0];
-        let rows = self.stack.layers.iter().map(|shape| shape.hidden.max(shape.input)).max();
-        let rows = rows.max(self.stack.head).unwrap_or(0);
-        // The gradients of a layer's outputs and of its inputs.
-        let widest = Tile::whole(level);
-        let stream = || Recycled::new(steps * rows * widest);
+        let (shape, most) = (self.shape(), Tile::whole(level));
+        let stream = || Recycled::new(steps * shape.widest() * most);
         let (mut outputs, mut inputs) = (stream(), stream());
-        let mut summed = Recycled::new(K::GATES * units * widest);
-        let mut scratch = Recycled::new(scratch_len(rows, level));
+        let (len, input_len) = (self.output_len(), self.input_len());
+        let mut of_head = Recycled::new(shape.head.map_or(0, |_| len * most));
+        let mut of_x = Recycled::new(input_len * most);
+        let summed = shape.layers.first().map_or(0, |shape| shape.groups() * shape.hidden);
+        let mut summed = Recycled::new(summed * most);
+        let mut scratch = Recycled::new(scratch_len(shape.widest(), level));
+        let pieces = shape.pieces();
         gradient.fill(0.0);
 
-        for (tile, TileBuffers { x, layers }) in tiles {
-            let (Tile { level, vectors, .. }, width) = (*tile, tile.width());
-            let summed = &mut summed[..K::GATES * units * width];
-            let (mut gradient, of_head) =
-                gradient.split_at_mut(self.stack.weights_of_layers::<K>());
-            let len = self.output_len();
-            match (upstream.every_step, head) {
-                (None, _) => {}
-                (Some(given), None) => tile.gather(&mut outputs[..len * width], given, len),
-                (Some(given), Some(dense)) => {
-                    let upstream = &mut inputs[..len * width];
-                    tile.gather(upstream, given, len);
-                    let (input, upstream) = (layers[packed.len() - 1].outputs(width), &*upstream);
-                    let input_gradient = &mut outputs[..input.len()];
-                    level.run(dense::Backward { dense, vectors, upstream, input_gradient });
-                    let (gradient, scratch) = (of_head, &mut scratch[..]);
-                    level.run(dense::Weights {
-                        dense,
-                        vectors,
-                        input,
-                        upstream,
-                        gradient,
-                        scratch,
-                    });
+        for (tile, x, buffer) in tiles {
+            let (tile, width) = (*tile, tile.width());
+            let pass = self.tile_pass(tile, x);
+            let of_head = &mut of_head[..if shape.head.is_some() { len * width } else { 0 }];
+            match upstream.every_step {
+                None => of_head.fill(0.0),
+                Some(given) if shape.head.is_some() => {
+                    tile.gather(of_head, given, len);
+                    pass.head_backward(of_head, &mut outputs);
                 }
+                Some(given) => tile.gather(&mut outputs[..len * width], given, len),
             }
-            for (l, layer) in packed.iter().enumerate().rev() {
-                let (below, rest) = layers.split_at_mut(l);
-                let LayerBuffers { shape, gates, hidden, carry, carried } = &mut rest[0];
+            for l in 0..shape.layers.len() {
+                let own = pass.layer(l, buffer);
                 let last = upstream.last.get(l).copied().unwrap_or_default();
-                tile.gather_or_zeros(carry, last.hidden);
-                tile.gather_or_zeros(carried, last.cell);
-                level.run(Backward {
-                    layer,
-                    vectors,
-                    gates,
-                    hidden,
-                    upstream: (l + 1 < packed.len() || upstream.every_step.is_some())
-                        .then_some(&outputs[..steps * shape.hidden * width]),
-                    carry,
-                    carried,
-                    input: if l > 0 {
-                        InputGradient::Sequence(&mut inputs[..steps * shape.input * width])
-                    } else if repeated {
-                        let gradient = &mut inputs[..features * width];
-                        gradient.fill(0.0);
-                        InputGradient::Constant { gradient, summed }
-                    } else if of_input.is_some() {
-                        InputGradient::Sequence(&mut inputs[..steps * features * width])
-                    } else {
-                        InputGradient::Unused
-                    },
-                });
-                let input = self.read(x, below, width);
-                let traces = Traces { shape: *shape, vectors, gates, hidden, input, summed };
-                let above = gradient.len() - shape.weights::<K>();
-                let mut rest = gradient.split_off_mut(above..).expect("weights of all layers");
-                for (part, len) in Part::of::<K>(*shape) {
-                    let gradient = rest.split_off_mut(..len).expect("weights of all parts");
-                    level.run(Weights::<K>::new(traces, part, gradient, &mut scratch));
-                }
-                swap(&mut outputs, &mut inputs);
+                tile.gather_or_zeros(own.carry, last.hidden);
+                tile.gather_or_zeros(own.carried, last.cell);
+            }
+            let (of_x, summed) = (&mut of_x[..input_len * width], &mut summed[..]);
+            let summed_rows = summed.len() / most * width;
+            let summed = &mut summed[..summed_rows];
+            let input = if repeated {
+                of_x.fill(0.0);
+                InputGradient::Constant { gradient: &mut *of_x, summed: &mut *summed }
+            } else if of_input.is_some() {
+                InputGradient::Sequence(&mut *of_x)
+            } else {
+                InputGradient::Unused
+            };
+            let from_outputs = upstream.every_step.is_some();
+            pass.backward(buffer, [&mut outputs, &mut inputs], from_outputs, input);
+            for piece in &pieces {
+                let gradient = &mut gradient[piece.weights.clone()];
+                pass.weights(&piece.place, buffer, [of_head, summed], gradient, &mut scratch);
             }
             if let Some(of_input) = &mut of_input {
-                let len = self.input_len();
-                let series = of_input.split_off_mut(..tile.count * len).expect("series of tiles");
-                let rows = &outputs[..len * width];
-                level.run(Scatter::<true> { rows, width, series, len });
+                let series = of_input.split_off_mut(..tile.count * input_len);
+                let series = series.expect("series of all tiles");
+                // Without a layer the head's gradient is that of the input.
+                let rows =
+                    if shape.layers.is_empty() { &outputs[..input_len * width] } else { &*of_x };
+                tile.level.run(Scatter::<true> { rows, width, series, len: input_len });
             }
         }
     }
@@ -571,7 +391,8 @@ impl Pass<'_> {
 
 /// Tiles whose gradients are summed in their order.
 struct Share<'a, 'b> {
-    tiles: &'a mut [(Tile, TileBuffers<'b>)],
+    /// Each with its input and its buffer.
+    tiles: &'a mut [(Tile, &'b mut [f32], &'b mut [f32])],
     /// Of all weights.
     gradient: &'a mut [f32],
     /// Of the input of its series, if it is asked for.

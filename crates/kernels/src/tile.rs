@@ -120,6 +120,32 @@ impl Tile {
     }
 }
 
+/// A computation for one tile, compiled for rows of one and of two registers, and for each instruction
+/// set.
+pub(crate) trait TileKernel: Sized {
+    /// The computation, to be inlined as [`Kernel::run`].
+    fn compute<S: Isa, const C: usize>(self, isa: S);
+
+    /// Computes for a tile.
+    fn run(self, tile: Tile) {
+        match tile.vectors {
+            1 => tile.level.run(OfWidth::<1, Self>(self)),
+            _ => tile.level.run(OfWidth::<MAX_VECTORS, Self>(self)),
+        }
+    }
+}
+
+/// A computation for rows of `C` registers.
+struct OfWidth<const C: usize, T>(T);
+
+impl<const C: usize, T: TileKernel> Kernel for OfWidth<C, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Isa>(self, isa: S) {
+        self.0.compute::<S, C>(isa);
+    }
+}
+
 /// A tile as rows of vectors. The length must be a whole number of rows.
 #[inline(always)]
 pub(crate) fn rows<S: Isa, const C: usize>(tile: &[f32]) -> &[Row<S, C>] {

@@ -2,6 +2,7 @@
 
 use seq2seq_kernels::DecoderInput;
 use seq2seq_kernels::optimizer::{BETA_1, BETA_2, EPSILON, Optimizer, Settings, clip_factor};
+use seq2seq_kernels::recurrent::CellKind;
 use seq2seq_kernels::seq2seq::NetworkShape;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ pub(crate) fn shape(
     hidden: &[usize],
     decoder_input: DecoderInput,
 ) -> NetworkShape {
-    NetworkShape { features, outputs, hidden: hidden.to_vec(), decoder_input }
+    NetworkShape { cell: CellKind::Gru, features, outputs, hidden: hidden.to_vec(), decoder_input }
 }
 
 pub(crate) fn adam() -> Settings {

@@ -1,16 +1,19 @@
-//! The model's shape, its flat weights, their packed form.
+//! The model's shape, its flat weights, and one tile's way through it.
 
+use super::workspace::Workspace;
 use crate::DecoderInput;
-use crate::dense::Dense;
-use crate::gru::Gru;
-use crate::layer::{Packed, Part, Shape};
+use crate::dropout::Dropout;
+use crate::layer::{Input, InputGradient};
 use crate::level::Level;
-use rayon::prelude::*;
-use std::ops::Range;
+use crate::shape::CellKind;
+use crate::stack::{Piece, Stack, StackShape, TilePass};
+use crate::tile::Tile;
 
 /// The sizes of an encoder-decoder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkShape {
+    /// The cells of all layers.
+    pub cell: CellKind,
     /// Features of the past, D.
     pub features: usize,
     /// Features of the future, O.
@@ -23,92 +26,46 @@ pub struct NetworkShape {
 
 impl NetworkShape {
     /// Units of the last layer.
-    pub(super) fn top(&self) -> usize {
+    fn top(&self) -> usize {
         self.hidden[self.hidden.len() - 1]
     }
 
-    fn layers(&self, first_input: usize) -> Vec<Shape> {
-        let inputs = std::iter::once(&first_input).chain(&self.hidden);
-        let layers = inputs.zip(&self.hidden);
-        layers.map(|(&input, &hidden)| Shape { input, hidden }).collect()
+    pub(super) fn encoder(&self) -> StackShape {
+        StackShape::new(self.cell, self.features, &self.hidden, None)
     }
 
-    pub(super) fn encoder(&self) -> Vec<Shape> {
-        self.layers(self.features)
-    }
-
-    pub(super) fn decoder(&self) -> Vec<Shape> {
-        self.layers(match self.decoder_input {
+    pub(super) fn decoder(&self) -> StackShape {
+        let input = match self.decoder_input {
             DecoderInput::RepeatLast => self.top(),
             DecoderInput::Zeros => self.features,
-        })
+        };
+        StackShape::new(self.cell, input, &self.hidden, Some(self.outputs))
     }
 
     /// How many weights the model has.
     pub fn num_weights(&self) -> usize {
-        let layers = self.encoder().into_iter().chain(self.decoder());
-        let layers: usize = layers.map(|shape| shape.weights::<Gru>()).sum();
-        layers + Dense::weights(self.top(), self.outputs)
-    }
-
-    /// Where each part lies in the flat weights.
-    pub(super) fn parts(&self) -> FlatParts {
-        let mut end = 0;
-        let mut next = |len: usize| {
-            let start = end;
-            end += len;
-            start..end
-        };
-        let mut layers = |shapes: Vec<Shape>| -> Vec<Range<usize>> {
-            let sizes = shapes.into_iter().map(|shape| shape.weights::<Gru>());
-            sizes.map(&mut next).collect()
-        };
-        let (encoder, decoder) = (layers(self.encoder()), layers(self.decoder()));
-        let dense = next(Dense::weights(self.top(), self.outputs));
-        FlatParts { encoder, decoder, dense }
+        self.encoder().weights() + self.decoder().weights()
     }
 
     /// The parts whose gradients are computed one by one, in the order of the flat weights.
-    pub(super) fn pieces(&self) -> Vec<Piece> {
-        let mut end = 0;
-        let mut next = |place, len| {
-            let start = end;
-            end += len;
-            Piece { place, weights: start..end }
+    pub(super) fn pieces(&self) -> Vec<(Half, Piece)> {
+        let encoder = self.encoder();
+        let shift = encoder.weights();
+        let shifted = |Piece { place, weights }| Piece {
+            place,
+            weights: shift + weights.start..shift + weights.end,
         };
-        let mut pieces = Vec::new();
-        for (l, shape) in self.encoder().into_iter().enumerate() {
-            let parts = Part::of::<Gru>(shape);
-            pieces.extend(parts.map(|(part, len)| next(Place::Encoder(l, part), len)));
-        }
-        for (l, shape) in self.decoder().into_iter().enumerate() {
-            let parts = Part::of::<Gru>(shape);
-            pieces.extend(parts.map(|(part, len)| next(Place::Decoder(l, part), len)));
-        }
-        pieces.push(next(Place::Dense, Dense::weights(self.top(), self.outputs)));
-        pieces
+        let decoder = self.decoder().pieces().into_iter().map(shifted);
+        let encoder = encoder.pieces().into_iter().map(|piece| (Half::Encoder, piece));
+        encoder.chain(decoder.map(|piece| (Half::Decoder, piece))).collect()
     }
 }
 
-/// A part of the flat weights, and of their gradient.
-pub(super) struct Piece {
-    pub(super) place: Place,
-    pub(super) weights: Range<usize>,
-}
-
-/// Which layer, and what of it.
-pub(super) enum Place {
-    Encoder(usize, Part),
-    Decoder(usize, Part),
-    /// All of the head.
-    Dense,
-}
-
-/// Ranges of the flat weights, and of their gradient.
-pub(super) struct FlatParts {
-    pub(super) encoder: Vec<Range<usize>>,
-    pub(super) decoder: Vec<Range<usize>>,
-    pub(super) dense: Range<usize>,
+/// One of the two stacks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Half {
+    Encoder,
+    Decoder,
 }
 
 /// An encoder-decoder with packed weights, ready to predict.
@@ -118,10 +75,9 @@ pub(super) struct FlatParts {
 /// and bias (O).
 pub struct Network {
     pub(super) shape: NetworkShape,
-    pub(super) parts: FlatParts,
-    pub(super) encoder: Vec<Packed<Gru>>,
-    pub(super) decoder: Vec<Packed<Gru>>,
-    pub(super) dense: Dense,
+    pub(super) encoder: Stack,
+    /// With the dense layer as its head.
+    pub(super) decoder: Stack,
     pub(super) level: Level,
 }
 
@@ -136,15 +92,8 @@ impl Network {
     pub fn new(shape: NetworkShape, weights: &[f32], level: Level) -> Self {
         let sizes = [shape.features, shape.outputs, shape.hidden.len()];
         assert!(sizes.iter().chain(&shape.hidden).all(|&size| size > 0));
-        let pack = |shapes: Vec<Shape>| shapes.into_iter().map(Packed::new).collect();
-        let mut network = Network {
-            parts: shape.parts(),
-            encoder: pack(shape.encoder()),
-            decoder: pack(shape.decoder()),
-            dense: Dense::new(shape.top(), shape.outputs),
-            shape,
-            level,
-        };
+        let (encoder, decoder) = (Stack::new(shape.encoder()), Stack::new(shape.decoder()));
+        let mut network = Network { shape, encoder, decoder, level };
         network.set_weights(weights);
         network
     }
@@ -156,19 +105,156 @@ impl Network {
 
     /// Takes over new flat weights.
     pub fn set_weights(&mut self, weights: &[f32]) {
-        assert_eq!(weights.len(), self.shape.num_weights());
-        let parts = &self.parts;
-        let pack = |(layer, part): (&mut Packed<Gru>, &Range<usize>)| {
-            layer.pack(&weights[part.clone()]);
-        };
+        assert_eq!(weights.len(), self.encoder.shape.weights() + self.decoder.shape.weights());
+        let (of_encoder, of_decoder) = weights.split_at(self.encoder.shape.weights());
+        let Network { encoder, decoder, .. } = self;
         if weights.len() < WORTH_THREADS {
-            self.encoder.iter_mut().zip(&parts.encoder).for_each(pack);
-            self.decoder.iter_mut().zip(&parts.decoder).for_each(pack);
+            encoder.pack(of_encoder, false);
+            decoder.pack(of_decoder, false);
         } else {
-            let encoder = self.encoder.par_iter_mut().zip(&parts.encoder);
-            let decoder = self.decoder.par_iter_mut().zip(&parts.decoder);
-            encoder.chain(decoder).with_max_len(1).for_each(pack);
+            let pack_encoder = || encoder.pack(of_encoder, true);
+            rayon::join(pack_encoder, || decoder.pack(of_decoder, true));
         }
-        self.dense.pack(&weights[parts.dense.clone()]);
+    }
+}
+
+/// One tile on its way through the network, in a training step or in a prediction.
+#[derive(Clone, Copy)]
+pub(super) struct NetworkPass<'a> {
+    pub(super) network: &'a Network,
+    pub(super) tile: Tile,
+    /// Steps of the past, P, and of the future, F.
+    pub(super) steps: [usize; 2],
+    /// Dropout, and the number of the training step that it is for.
+    pub(super) dropout: Option<(Dropout, i32)>,
+}
+
+impl<'a> NetworkPass<'a> {
+    fn encoder<'b>(self, past: &'b [f32]) -> TilePass<'b>
+    where
+        'a: 'b,
+    {
+        let NetworkPass { network, tile, steps: [steps, _], dropout } = self;
+        let dropout = dropout.map(|(dropout, step)| dropout.mask(step, 0));
+        let input = Input::Sequence(&past[..steps * network.shape.features * tile.width()]);
+        TilePass { stack: &network.encoder, tile, steps, input, dropout }
+    }
+
+    fn decoder<'b>(self, input: Input<'b>) -> TilePass<'b>
+    where
+        'a: 'b,
+    {
+        let NetworkPass { network, tile, steps: [_, steps], dropout } = self;
+        let dropout = dropout.map(|(dropout, step)| dropout.mask(step, 1));
+        TilePass { stack: &network.decoder, tile, steps, input, dropout }
+    }
+
+    /// What the decoder reads after an encoder with this buffer.
+    fn decoder_input<'b>(self, encoder: TilePass<'_>, buffer: &'b [f32]) -> Input<'b> {
+        match self.network.shape.decoder_input {
+            DecoderInput::RepeatLast => Input::Constant(encoder.last(self.top(), buffer)),
+            DecoderInput::Zeros => Input::Zeros,
+        }
+    }
+
+    /// Index of the last layer.
+    fn top(self) -> usize {
+        self.network.shape.hidden.len() - 1
+    }
+
+    /// Floats of the gates' gradients of the decoder's first layer, summed over time.
+    fn summed_len(self) -> usize {
+        let first = self.network.decoder.shape.layers[0];
+        first.groups() * first.hidden * self.tile.width()
+    }
+
+    /// Floats of the past, and of the future.
+    pub(super) fn lens(self) -> [usize; 2] {
+        let NetworkShape { features, outputs, .. } = self.network.shape;
+        [self.steps[0] * features, self.steps[1] * outputs].map(|rows| rows * self.tile.width())
+    }
+
+    /// From the past in the workspace to the predictions in its `output`. Returns false when `go_on` did,
+    /// which is called before each layer; the output then has no meaning.
+    pub(super) fn forward(self, work: &mut Workspace, go_on: &(dyn Fn() -> bool + Sync)) -> bool {
+        let Workspace { past, encoder: of_encoder, decoder: of_decoder, output, .. } = work;
+        let encoder = self.encoder(past);
+        for l in 0..=self.top() {
+            let own = encoder.layer(l, of_encoder);
+            let state = self.network.shape.hidden[l] * self.tile.width();
+            own.hidden[..state].fill(0.0);
+            own.carried.fill(0.0);
+        }
+        if !encoder.forward(of_encoder, go_on) {
+            return false;
+        }
+        let decoder = self.decoder(self.decoder_input(encoder, of_encoder));
+        for l in 0..=self.top() {
+            let (own, state) = (decoder.layer(l, of_decoder), encoder.last(l, of_encoder));
+            own.hidden[..state.len()].copy_from_slice(state);
+            own.carried.copy_from_slice(encoder.carried(l, of_encoder));
+        }
+        let go_on = decoder.forward(of_decoder, go_on);
+        decoder.head(of_decoder, &mut output[..self.lens()[1]]);
+        go_on
+    }
+
+    /// From the gradient of the predictions in `output` to those of all gates.
+    pub(super) fn backward(self, work: &mut Workspace) {
+        let output_len = self.lens()[1];
+        let Workspace { past, encoder: of_encoder, decoder: of_decoder, output, .. } = work;
+        let Some(gradients) = &mut work.gradients else { return };
+        let [first, second] = &mut gradients.streams;
+        let encoder = self.encoder(past);
+        let context = &mut gradients.context[..self.network.shape.top() * self.tile.width()];
+        let summed = &mut gradients.summed[..self.summed_len()];
+
+        let decoder = self.decoder(Input::Zeros); // which is not read on the way back
+        decoder.head_backward(&output[..output_len], first);
+        for l in 0..=self.top() {
+            let own = decoder.layer(l, of_decoder);
+            own.carry.fill(0.0);
+            own.carried.fill(0.0);
+        }
+        context.fill(0.0);
+        let input = match self.network.shape.decoder_input {
+            DecoderInput::RepeatLast => InputGradient::Constant { gradient: &mut *context, summed },
+            DecoderInput::Zeros => InputGradient::Unused,
+        };
+        decoder.backward(of_decoder, [first, second], true, input);
+
+        // Nothing but the encoder's last states was used: the decoder began with them, and read that of
+        // the top layer.
+        for l in 0..=self.top() {
+            let own = encoder.layer(l, of_encoder);
+            own.carry.copy_from_slice(decoder.carry(l, of_decoder));
+            own.carried.copy_from_slice(decoder.carried(l, of_decoder));
+            if l == self.top() {
+                own.carry.iter_mut().zip(&*context).for_each(|(to, from)| *to += from);
+            }
+        }
+        encoder.backward(of_encoder, [first, second], false, InputGradient::Unused);
+    }
+
+    /// The gradient of one part of the weights, after [`backward`](NetworkPass::backward), added to
+    /// `gradient`.
+    pub(super) fn weights(
+        self,
+        (half, piece): &(Half, Piece),
+        work: &Workspace,
+        gradient: &mut [f32],
+        scratch: &mut [f32],
+    ) {
+        let encoder = self.encoder(&work.past);
+        let Some(gradients) = &work.gradients else { return };
+        let besides = [&work.output[..self.lens()[1]], &gradients.summed[..self.summed_len()]];
+        let (pass, buffer) = match half {
+            Half::Encoder => (encoder, &work.encoder),
+            Half::Decoder => {
+                let input = self.decoder_input(encoder, &work.encoder);
+                (self.decoder(input), &work.decoder)
+            }
+        };
+        pass.weights(&piece.place, buffer, besides, gradient, scratch);
     }
 }

@@ -1,7 +1,6 @@
 //! The forward pass alone.
 
-use super::network::Network;
-use super::pass::ForwardPass;
+use super::network::{Network, NetworkPass};
 use super::workspace::Workspace;
 use crate::tile::{Scatter, Tile};
 use rayon::prelude::*;
@@ -30,16 +29,17 @@ impl Network {
         let series = past.len() / past_len;
         let mut output = vec![0.0; series * future_len];
 
-        let workspace = |width| Workspace::new(&self.shape, past_steps, future_steps, width, false);
+        let steps = [past_steps, future_steps];
+        let workspace = |width| Workspace::new(&self.shape, steps, width, false, None);
         let ended = AtomicBool::new(false);
         let run = |work: &mut Workspace, tile: Tile, output: &mut [f32]| {
-            let (Tile { level, vectors, .. }, width) = (tile, tile.width());
+            let width = tile.width();
             tile.gather(&mut work.past[..past_len * width], past, past_len);
-            if !level.run(ForwardPass { network: self, work, vectors, go_on }) {
+            if !(NetworkPass { network: self, tile, steps, dropout: None }).forward(work, go_on) {
                 return ended.store(true, Ordering::Relaxed);
             }
             let rows = &work.output[..future_len * width];
-            level.run(Scatter::<false> { rows, width, series: output, len: future_len });
+            tile.level.run(Scatter::<false> { rows, width, series: output, len: future_len });
         };
         let mut rest = &mut output[..];
         let jobs = Tile::all(series, self.level).map(|tile| {

@@ -1,14 +1,13 @@
 //! Tiles over threads, then the sum of gradients and the optimiser.
 
-use super::network::{Network, NetworkShape, Piece};
-use super::pass::{BackwardPass, ForwardPass, Residual, WeightsPass};
-use super::workspace::Workspace;
+use super::network::{Half, Network, NetworkPass, NetworkShape};
+use super::workspace::{GradientBuffers, Workspace};
 use crate::aligned::Aligned;
-use crate::cell::Cell;
-use crate::gru::Gru;
-use crate::level::Level;
+use crate::dropout::Dropout;
+use crate::level::{Isa, Kernel, Level};
 use crate::optimizer::{Settings, Update, clip_factor, squared_length};
 use crate::outer::scratch_len;
+use crate::stack::Piece;
 use crate::threads::{MAX_SHARES, shares};
 use crate::tile::{Gather, Tile};
 use rayon::prelude::*;
@@ -69,12 +68,13 @@ pub struct TrainStep {
     /// The gradient's sum of squares, chunk by chunk.
     squares: Vec<f64>,
     steps: i32,
-    past_steps: usize,
-    future_steps: usize,
+    /// Of past and future.
+    lengths: [usize; 2],
     loss: Loss,
+    dropout: Option<Dropout>,
     /// Optimiser, learning rate, weight decay and clipping: free to change between steps.
     pub settings: Settings,
-    pieces: Vec<Piece>,
+    pieces: Vec<(Half, Piece)>,
     /// At least one; in the end the first one has the sum of all.
     shares: Vec<Share>,
     workspaces: Vec<Workspace>,
@@ -110,9 +110,9 @@ impl TrainStep {
             square: vec![0.0; weights.len()],
             squares: vec![0.0; weights.len().div_ceil(CHUNK)],
             steps: 0,
-            past_steps,
-            future_steps,
+            lengths: [past_steps, future_steps],
             loss,
+            dropout: None,
             settings,
             pieces: network.shape.pieces(),
             shares: vec![Share::new(weights.len())],
@@ -121,6 +121,13 @@ impl TrainStep {
             scratch: Vec::new(),
             network,
         }
+    }
+
+    /// The same with dropout in every step. With a rate of 0, or one layer, nothing is dropped.
+    pub fn with_dropout(self, dropout: Dropout) -> Self {
+        assert!((0.0..1.0).contains(&dropout.rate));
+        let drops = dropout.rate > 0.0 && self.network.shape.hidden.len() > 1;
+        TrainStep { dropout: drops.then_some(dropout), workspaces: Vec::new(), ..self }
     }
 
     /// The network, for predictions with the weights as they are now.
@@ -165,7 +172,7 @@ impl TrainStep {
             self.shares[0].gradient.fill(0.0);
             return 0.0;
         }
-        let values = self.future_steps * self.network.shape.outputs;
+        let values = self.lengths[1] * self.network.shape.outputs;
         let factor = self.loss.factor(batch.len(), values);
         let tiles = Tile::number(batch.len(), self.network.level);
         let num_shares = tiles.min(MAX_SHARES);
@@ -173,7 +180,8 @@ impl TrainStep {
         // gradients, none of which would stay in any cache. So one gradient is summed over the
         // tiles, which keep theirs until then, see `sum_of_shares`.
         let one_share = self.activations(tiles) < num_shares * self.weights.len();
-        let pass = Pass { windows, batch, factor, tiles };
+        let dropout = self.dropout.map(|dropout| (dropout, self.steps));
+        let pass = Pass { windows, batch, factor, tiles, steps: self.lengths, dropout };
         factor * self.sum_of_shares(pass, if one_share { 1 } else { num_shares })
     }
 
@@ -216,10 +224,9 @@ impl TrainStep {
 
     /// Floats that so many tiles keep between the passes, at most.
     fn activations(&self, tiles: usize) -> usize {
-        let NetworkShape { hidden, .. } = &self.network.shape;
-        let steps = self.past_steps + self.future_steps;
-        let rows = hidden.iter().map(|hidden| (Gru::SAVED + 1) * hidden).sum::<usize>();
-        tiles * steps * rows * Tile::whole(self.network.level)
+        let layers = self.network.encoder.shape.layers.iter();
+        let rows = layers.map(|shape| shape.gates() + shape.hidden).sum::<usize>();
+        tiles * self.lengths.iter().sum::<usize>() * rows * Tile::whole(self.network.level)
     }
 
     /// The optimiser, with the gradient scaled down if it is too long.
@@ -253,8 +260,10 @@ impl TrainStep {
         let NetworkShape { hidden, features, .. } = &self.network.shape;
         let width = Tile::whole(self.network.level);
         while self.workspaces.len() < workspaces {
-            let (shape, past, future) = (&self.network.shape, self.past_steps, self.future_steps);
-            self.workspaces.push(Workspace::new(shape, past, future, width, true));
+            let (shape, lengths) = (&self.network.shape, self.lengths);
+            let gradients = Some(GradientBuffers::new(shape, lengths, width));
+            let dropout = self.dropout.is_some();
+            self.workspaces.push(Workspace::new(shape, lengths, width, dropout, gradients));
         }
         let rows = hidden.iter().copied().max().unwrap_or(0).max(*features);
         let scratch = scratch_len(rows, self.network.level);
@@ -271,11 +280,17 @@ struct Pass<'a> {
     /// The loss as a multiple of the summed squared error.
     factor: f64,
     tiles: usize,
+    /// Of past and future.
+    steps: [usize; 2],
+    /// With the number of the step.
+    dropout: Option<(Dropout, i32)>,
 }
 
 impl Pass<'_> {
-    fn tile(&self, index: usize, network: &Network) -> Tile {
-        Tile::of(self.batch.len(), network.level, index)
+    /// Tile `index` on its way through the network.
+    fn tile(self, index: usize, network: &Network) -> NetworkPass<'_> {
+        let tile = Tile::of(self.batch.len(), network.level, index);
+        NetworkPass { network, tile, steps: self.steps, dropout: self.dropout }
     }
 }
 
@@ -285,7 +300,7 @@ impl Pass<'_> {
 /// what another one does. Sizes and instruction set alone decide what is summed in which order.
 struct Engine<'a> {
     network: &'a Network,
-    pieces: &'a [Piece],
+    pieces: &'a [(Half, Piece)],
     /// Of each thread.
     scratch: &'a [Mutex<Aligned>],
     pass: Pass<'a>,
@@ -324,7 +339,7 @@ impl Engine<'_> {
     fn passes(&self, tiles: Range<usize>, work: &mut [Workspace]) {
         match work {
             [] => {}
-            [work] => work.squares = self.network.pass_tile(self.pass, tiles.start, work),
+            [work] => work.squares = pass_tile(self.network, self.pass, tiles.start, work),
             _ => {
                 let (left, right) = work.split_at_mut(work.len() / 2);
                 let middle = tiles.start + left.len();
@@ -340,7 +355,7 @@ impl Engine<'_> {
     /// is there, or from zero.
     fn gradient(
         &self,
-        pieces: &[Piece],
+        pieces: &[(Half, Piece)],
         gradient: &mut [f32],
         from_zero: bool,
         tiles: Range<usize>,
@@ -348,7 +363,7 @@ impl Engine<'_> {
     ) {
         if pieces.len() > 1 && gradient.len() >= WORTH_JOIN {
             let (left, right) = pieces.split_at(pieces.len() / 2);
-            let middle = right[0].weights.start - left[0].weights.start;
+            let middle = right[0].1.weights.start - left[0].1.weights.start;
             let (of_left, of_right) = gradient.split_at_mut(middle);
             rayon::join(
                 || self.gradient(left, of_left, from_zero, tiles.clone(), work),
@@ -356,60 +371,81 @@ impl Engine<'_> {
             );
             return;
         }
-        let Some(start) = pieces.first().map(|piece| piece.weights.start) else { return };
+        let Some(start) = pieces.first().map(|(_, piece)| piece.weights.start) else { return };
         if from_zero {
             gradient.fill(0.0);
         }
         let thread = rayon::current_thread_index().unwrap_or(0);
         // A panic in another piece is passed on by rayon; the scratch memory is overwritten anyway.
         let mut scratch = self.scratch[thread].lock().unwrap_or_else(PoisonError::into_inner);
-        for Piece { place, weights } in pieces {
+        for piece in pieces {
+            let weights = piece.1.weights.start - start..piece.1.weights.end - start;
             for (tile, work) in tiles.clone().zip(work) {
-                let Tile { level, vectors, .. } = self.pass.tile(tile, self.network);
-                level.run(WeightsPass {
-                    network: self.network,
-                    work,
-                    vectors,
-                    place,
-                    gradient: &mut gradient[weights.start - start..weights.end - start],
-                    scratch: &mut scratch,
-                });
+                let pass = self.pass.tile(tile, self.network);
+                pass.weights(piece, work, &mut gradient[weights.clone()], &mut scratch);
             }
         }
     }
 }
 
-impl Network {
-    /// Forward, loss and backward of one tile, to the gradients of the gates: returns the sum of
-    /// squared errors.
-    fn pass_tile(&self, pass: Pass<'_>, tile: usize, work: &mut Workspace) -> f64 {
-        let Pass { windows, batch, factor, .. } = pass;
-        let tile = pass.tile(tile, self);
-        let past_len = work.past_steps * self.shape.features;
-        let future_len = work.future_steps * self.shape.outputs;
-        let (Tile { level, vectors, .. }, width) = (tile, tile.width());
-        let series = |lane: usize| batch[tile.first + lane];
-        level.run(Gather {
-            rows: &mut work.past[..past_len * width],
-            width,
-            count: tile.count,
-            series: |lane| &windows.past[series(lane) * past_len..][..past_len],
-        });
-        level.run(Gather {
-            rows: &mut work.future[..future_len * width],
-            width,
-            count: tile.count,
-            series: |lane| &windows.future[series(lane) * future_len..][..future_len],
-        });
-        level.run(ForwardPass { network: self, work, vectors, go_on: &|| true });
-        let squares = level.run(Residual {
-            output: &mut work.output[..future_len * width],
-            target: &work.future[..future_len * width],
-            width,
-            count: tile.count,
-            scale: (2.0 * factor) as f32,
-        });
-        level.run(BackwardPass { network: self, work, vectors });
-        squares
+/// Forward, loss and backward of one tile, to the gradients of the gates: returns the sum of
+/// squared errors.
+fn pass_tile(network: &Network, pass: Pass<'_>, tile: usize, work: &mut Workspace) -> f64 {
+    let Pass { windows, batch, factor, .. } = pass;
+    let pass = pass.tile(tile, network);
+    let (tile, width, [past_len, future_len]) = (pass.tile, pass.tile.width(), pass.lens());
+    let gather = |rows: &mut [f32], series: &[f32]| {
+        let (count, len) = (tile.count, rows.len() / width);
+        let series = |lane: usize| &series[batch[tile.first + lane] * len..][..len];
+        tile.level.run(Gather { rows, width, count, series });
+    };
+    gather(&mut work.past[..past_len], windows.past);
+    gather(&mut work.future[..future_len], windows.future);
+    pass.forward(work, &|| true);
+    let squares = tile.level.run(Residual {
+        output: &mut work.output[..future_len],
+        target: &work.future[..future_len],
+        width,
+        count: tile.count,
+        scale: (2.0 * factor) as f32,
+    });
+    pass.backward(work);
+    squares
+}
+
+/// Replaces predictions by the gradient of the loss, `scale` times the error; returns the sum of
+/// squared errors.
+struct Residual<'a> {
+    /// (F·O, W).
+    output: &'a mut [f32],
+    /// (F·O, W).
+    target: &'a [f32],
+    /// Lanes of a row.
+    width: usize,
+    /// Lanes that hold a series.
+    count: usize,
+    scale: f32,
+}
+
+impl Kernel for Residual<'_> {
+    type Output = f64;
+    #[inline(always)]
+    fn run<S: Isa>(self, isa: S) -> f64 {
+        let mut sum = 0.0;
+        let rows = self.output.chunks_exact_mut(self.width);
+        for (output, target) in rows.zip(self.target.chunks_exact(self.width)) {
+            let mut squares = isa.splat_f32s(0.0);
+            let (output, idle) = output.split_at_mut(self.count);
+            let chunks = output.chunks_mut(S::F32_LANES);
+            for (output, target) in chunks.zip(target[..self.count].chunks(S::F32_LANES)) {
+                let error =
+                    isa.sub_f32s(isa.partial_load_f32s(output), isa.partial_load_f32s(target));
+                squares = isa.fma(error, error, squares);
+                isa.partial_store_f32s(output, isa.mul_f32s(error, isa.splat_f32s(self.scale)));
+            }
+            idle.fill(0.0);
+            sum += f64::from(isa.reduce_sum_f32s(squares));
+        }
+        sum
     }
 }

@@ -2,39 +2,25 @@
 
 use super::network::NetworkShape;
 use crate::aligned::Aligned;
-use crate::cell::Cell;
-use crate::gru::Gru;
-use crate::layer::Shape;
+use crate::stack::StackShape;
 
 /// Buffers for the passes of one tile, of any width up to the one they were made for.
 ///
 /// A narrower tile uses the front of each buffer.
 pub(super) struct Workspace {
-    /// Steps of the past, P.
-    pub(super) past_steps: usize,
-    /// Steps of the future, F.
-    pub(super) future_steps: usize,
     /// (P·D, W).
     pub(super) past: Aligned,
     /// (F·O, W): the true future, then nothing.
     pub(super) future: Aligned,
     /// (F·O, W): the predictions, replaced by their gradients.
     pub(super) output: Aligned,
-    pub(super) encoder: Vec<LayerBuffers>,
-    pub(super) decoder: Vec<LayerBuffers>,
+    /// The buffer of the encoder's [`TilePass`](crate::stack::TilePass).
+    pub(super) encoder: Aligned,
+    /// The buffer of the decoder's.
+    pub(super) decoder: Aligned,
     pub(super) gradients: Option<GradientBuffers>,
     /// The sum of squared errors.
     pub(super) squares: f64,
-}
-
-/// What a layer keeps over time.
-pub(super) struct LayerBuffers {
-    /// (T, SAVED·H, W).
-    pub(super) gates: Aligned,
-    /// (T + 1, H, W).
-    pub(super) hidden: Aligned,
-    /// Units, H.
-    pub(super) units: usize,
 }
 
 /// What the backward pass needs besides.
@@ -42,64 +28,45 @@ pub(super) struct GradientBuffers {
     /// Two of (T, H, W), for the largest T and H: the gradients of a layer's outputs, and of its
     /// inputs.
     pub(super) streams: [Aligned; 2],
-    /// (H, W) a layer: the gradient of the decoder's initial, the encoder's final state.
-    pub(super) carry: Vec<Aligned>,
     /// (H, W): the gradient of the decoder's constant input.
     pub(super) context: Aligned,
     /// (GATES·H, W): the gates' gradients of the decoder's first layer, summed over time.
     pub(super) summed: Aligned,
 }
 
-impl LayerBuffers {
-    fn new(shape: Shape, steps: usize, width: usize) -> Self {
-        LayerBuffers {
-            gates: Aligned::zeros(steps * shape.gates::<Gru>() * width),
-            hidden: Aligned::zeros((steps + 1) * shape.hidden * width),
-            units: shape.hidden,
+impl GradientBuffers {
+    /// For steps of past and future, and tiles of up to `width` lanes.
+    pub(super) fn new(shape: &NetworkShape, steps: [usize; 2], width: usize) -> Self {
+        let decoder = shape.decoder();
+        let widest = shape.hidden.iter().copied().max().unwrap_or(0);
+        let stream = steps[0].max(steps[1]) * widest * width;
+        let first = decoder.layers[0];
+        GradientBuffers {
+            streams: [Aligned::zeros(stream), Aligned::zeros(stream)],
+            context: Aligned::zeros(decoder.top() * width),
+            summed: Aligned::zeros(first.groups() * first.hidden * width),
         }
-    }
-
-    /// The states after each step, (T, H, W).
-    pub(super) fn outputs(&self, steps: usize, width: usize) -> &[f32] {
-        &self.hidden[self.units * width..(steps + 1) * self.units * width]
-    }
-
-    /// The state after the last step, (H, W).
-    pub(super) fn last(&self, steps: usize, width: usize) -> &[f32] {
-        &self.hidden[steps * self.units * width..(steps + 1) * self.units * width]
     }
 }
 
 impl Workspace {
-    /// Buffers for tiles of up to `width` lanes; those of the backward pass only if it is to run.
+    /// Buffers for a prediction, or a step with dropout or without, of tiles of up to `width` lanes.
     pub(super) fn new(
         shape: &NetworkShape,
-        past_steps: usize,
-        future_steps: usize,
+        [past, future]: [usize; 2],
         width: usize,
-        backward: bool,
+        dropout: bool,
+        gradients: Option<GradientBuffers>,
     ) -> Self {
-        let layers = |shapes: Vec<Shape>, steps| {
-            let layers = shapes.into_iter();
-            layers.map(|shape| LayerBuffers::new(shape, steps, width)).collect()
-        };
-        let widest = shape.hidden.iter().copied().max().unwrap_or(0);
-        let stream = past_steps.max(future_steps) * widest * width;
+        let stack = |shape: StackShape, steps| Aligned::zeros(shape.rows(steps, dropout) * width);
         Workspace {
-            past_steps,
-            future_steps,
-            past: Aligned::zeros(past_steps * shape.features * width),
-            future: Aligned::zeros(future_steps * shape.outputs * width),
-            output: Aligned::zeros(future_steps * shape.outputs * width),
-            encoder: layers(shape.encoder(), past_steps),
-            decoder: layers(shape.decoder(), future_steps),
+            past: Aligned::zeros(past * shape.features * width),
+            future: Aligned::zeros(future * shape.outputs * width),
+            output: Aligned::zeros(future * shape.outputs * width),
+            encoder: stack(shape.encoder(), past),
+            decoder: stack(shape.decoder(), future),
+            gradients,
             squares: 0.0,
-            gradients: backward.then(|| GradientBuffers {
-                streams: [Aligned::zeros(stream), Aligned::zeros(stream)],
-                carry: shape.hidden.iter().map(|units| Aligned::zeros(units * width)).collect(),
-                context: Aligned::zeros(shape.top() * width),
-                summed: Aligned::zeros(Gru::GATES * shape.hidden[0] * width),
-            }),
         }
     }
 }
