@@ -249,14 +249,7 @@ fn contiguous<S: Shape, T: Tape<f32, Cpu>>(
     tensor
 }
 
-/// The values of a contiguous tensor, row by row.
-pub(crate) fn values<S: Shape>(tensor: &Tensor<S, f32, Cpu>) -> Vec<f32> {
-    let mut values = vec![0.0; tensor.shape().num_elements()];
-    tensor.copy_into(&mut values);
-    values
-}
-
-/// As [`values`], for as long as an operation takes.
+/// The values of a contiguous tensor, row by row, for as long as an operation takes.
 fn copied<S: Shape>(tensor: &Tensor<S, f32, Cpu>) -> Recycled {
     let mut values = Recycled::new(tensor.shape().num_elements());
     tensor.copy_into(&mut values);

@@ -24,7 +24,6 @@ pub use dense::Dense;
 pub use dropout::Dropout;
 pub(crate) use dropout::Evaluation;
 pub use fused::RecurrentDevice;
-pub(crate) use fused::values;
 pub use gru::{Gru, GruCell, GruWeights};
 pub use initializer::Initializer;
 pub use lstm::{Lstm, LstmCell, LstmState, LstmWeights};
