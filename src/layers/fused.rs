@@ -44,8 +44,8 @@ impl RecurrentDevice<f32> for dfdx::tensor::Cuda {}
 #[cfg(feature = "cuda")]
 impl RecurrentDevice<f64> for dfdx::tensor::Cuda {}
 
-/// One operation each. What depends on the type of the tape or of the cell is here; the rest is compiled
-/// once, in [`run`] and [`dense`].
+// One operation each. What depends on the type of the tape or of the cell is here; the rest is compiled
+// once, in `run` and `dense` below.
 impl RecurrentDevice<f32> for Cpu {
     #[inline(never)]
     fn run<C: RecurrentCell, T: Tape<f32, Cpu>>(

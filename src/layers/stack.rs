@@ -111,6 +111,7 @@ impl<C, E: Dtype, D: Storage<E>> Stack<C, E, D> {
     }
 }
 
+#[allow(clippy::type_complexity)] // pairs of named types
 impl<C: RecurrentCell, E: Dtype, D: RecurrentDevice<E>> Stack<C, E, D> {
     /// Runs over x, `(B, T, D)`: the outputs of the top layer at every step, `(B, T, H)`, and the
     /// state of each layer after the last step, `(B, H)`, in an LSTM two of them.
@@ -149,6 +150,7 @@ impl<C: RecurrentCell, E: Dtype, D: RecurrentDevice<E>> Stack<C, E, D> {
     }
 }
 
+#[allow(clippy::type_complexity)] // pairs of named types
 impl<C: RecurrentCell, E: Dtype, D: Device<E>> Stack<C, E, D> {
     /// As [`Stack::forward`], in plain dfdx operations: what the fast kernels are tested against.
     ///
