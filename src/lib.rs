@@ -40,7 +40,8 @@ mod device;
 mod error;
 pub mod evaluate;
 mod file;
-mod instances;
+#[doc(hidden)]
+pub mod instances;
 mod interrupt;
 pub mod layers;
 pub mod model;

@@ -363,6 +363,10 @@ fn weights_of_another_kind_of_model_are_not_read_as_a_model_but_as_weights() {
     let mut other = of_seed(2);
     load_weights(&mut other, &path).unwrap();
     assert_eq!(weights(&other), weights(&of_seed(1)));
+
+    let lstm = Lstm::new(2, &[3], &mut Initializer::new(1), &Cpu::default()).unwrap();
+    save_weights(&lstm, &path).unwrap();
+    refused(&path, "they are those of Lstm, not of Seq2Seq");
 }
 
 #[test]

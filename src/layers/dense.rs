@@ -91,8 +91,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> Dense<E, D> {
     /// [`Error::Shape`] when x has another number of features.
     #[inline(never)]
     pub fn forward<T: Tape<E, D>>(&self, x: Sequence<E, D, T>) -> Result<Sequence<E, D, T>> {
-        self.check(x.shape().2)?;
-        Ok(D::dense(&self.weight, &self.bias, x))
+        Ok(D::dense(self.head(x.shape().2)?, x))
     }
 
     /// One step: `(B, inputs)` to `(B, outputs)`.
@@ -116,19 +115,14 @@ impl<E: Dtype, D: Device<E>> Dense<E, D> {
         &self,
         x: Sequence<E, D, T>,
     ) -> Result<Sequence<E, D, T>> {
-        self.check(x.shape().2)?;
-        Ok(reference::dense(&self.weight, &self.bias, x))
+        Ok(reference::dense(self.head(x.shape().2)?, x))
     }
 
     /// The weights, for an input of so many features.
     pub(super) fn head(&self, features: usize) -> Result<Head<'_, E, D>> {
-        self.check(features)?;
-        Ok((&self.weight, &self.bias))
-    }
-
-    fn check(&self, features: usize) -> Result<()> {
         self.check_weights()?;
-        check_size("the features axis of a dense layer's input", self.inputs(), features)
+        check_size("the features axis of a dense layer's input", self.inputs(), features)?;
+        Ok((&self.weight, &self.bias))
     }
 }
 

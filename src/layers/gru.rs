@@ -1,16 +1,14 @@
-use dfdx::shapes::{Dtype, HasShape};
-use dfdx::tensor::{Cpu, Storage, Tape};
+use dfdx::shapes::Dtype;
+use dfdx::tensor::{Cpu, PutTape, SplitTape, Storage, Tape};
 use dfdx::tensor_ops::Device;
-use std::fmt;
 
-use super::stack::{self, Kind, LastAndStates, OutputsAndStates, RecurrentWeights};
-use super::{Dense, Initializer, Parameter, ParameterMut, Parameters};
-use super::{RecurrentDevice, reference};
-use crate::error::Result;
-use crate::{Sequence, State};
+use super::reference::{affine, gates};
+use super::{RecurrentCell, RecurrentWeights, Stack};
+use crate::State;
+use crate::kernels::recurrent::CellKind;
 
 /// A stack of gated recurrent units (Cho et al., 2014): each layer reads the outputs of the one
-/// below it.
+/// below it. What it does is told at [`Stack`].
 ///
 /// At every step, with input x and the state h of the step before,
 ///
@@ -42,169 +40,34 @@ use crate::{Sequence, State};
 /// assert_eq!(states.len(), 2); // of every layer, after the last step
 /// # Ok::<(), Error>(())
 /// ```
-#[derive(Clone, Debug)]
-pub struct Gru<E: Dtype = f32, D: Storage<E> = Cpu> {
-    /// The layers, from the input up.
-    pub layers: Vec<GruWeights<E, D>>,
-}
+pub type Gru<E = f32, D = Cpu> = Stack<GruCell, E, D>;
 
 /// The weights of one GRU layer, G = 3; the rows hold the gates r, z, n.
 pub type GruWeights<E = f32, D = Cpu> = RecurrentWeights<E, D>;
 
-/// Gates of a GRU, the candidate included.
-pub(crate) const GATES: usize = 3;
+/// The cell of a [`Gru`], whose docs have the formulas. Its state is h, `(B, H)`.
+#[derive(Clone, Debug)]
+pub struct GruCell;
 
-const KIND: Kind = Kind { name: "a GRU", gates: GATES };
+impl RecurrentCell for GruCell {
+    const KIND: CellKind = CellKind::Gru;
+    const GATES: usize = 3;
+    const NAME: &'static str = "GRU";
+    const A_NAME: &'static str = "a GRU";
+    type State<E: Dtype, D: Storage<E>> = State<E, D>;
 
-impl<D: Device<f32>> Gru<f32, D> {
-    /// A stack with one layer for each of `hidden_sizes`, from the input up.
-    ///
-    /// # Errors
-    /// [`Error::Setting`](crate::Error::Setting) when there is no layer or a size is 0.
-    pub fn new(
-        inputs: usize,
-        hidden_sizes: &[usize],
-        initializer: &mut Initializer,
-        device: &D,
-    ) -> Result<Self> {
-        Self::of_dtype(inputs, hidden_sizes, initializer, device)
-    }
-}
-
-impl<E: Dtype + From<f32>, D: Device<E>> Gru<E, D> {
-    /// As [`Gru::new`], for any type of number.
-    ///
-    /// # Errors
-    /// As [`Gru::new`].
-    #[inline(never)]
-    pub fn of_dtype(
-        inputs: usize,
-        hidden_sizes: &[usize],
-        initializer: &mut Initializer,
-        device: &D,
-    ) -> Result<Self> {
-        let layers = stack::new_layers(KIND, inputs, hidden_sizes, initializer, device)?;
-        Ok(Self { layers })
-    }
-}
-
-impl<E: Dtype, D: Storage<E>> Gru<E, D> {
-    /// Features that go in, D.
-    pub fn inputs(&self) -> usize {
-        stack::inputs(&self.layers)
-    }
-
-    /// Hidden size of each layer, from the input up.
-    pub fn hidden_sizes(&self) -> Vec<usize> {
-        self.layers.iter().map(RecurrentWeights::hidden_size).collect()
-    }
-
-    /// Hidden size of the top layer: the features that come out.
-    pub fn outputs(&self) -> usize {
-        stack::outputs(&self.layers)
-    }
-
-    /// Refuses weights that do not fit one another.
-    pub(crate) fn check_weights(&self) -> Result<()> {
-        stack::check_weights(KIND, &self.layers)
-    }
-
-    /// The same layers, with copies of their weights on another device.
-    pub fn to_device<To: Device<E>>(&self, device: &To) -> Gru<E, To> {
-        Gru { layers: self.layers.iter().map(|layer| layer.to_device(device)).collect() }
-    }
-}
-
-impl<E: Dtype, D: RecurrentDevice<E>> Gru<E, D> {
-    /// Runs over x, `(B, T, D)`: the outputs of the top layer at every step, `(B, T, H)`, and the
-    /// state of each layer after the last step, `(B, H)` each.
-    ///
-    /// `states` are the states to start from, one a layer; `None` starts from zeros. The tape
-    /// travels with the outputs, and gradients flow through the states as well.
-    ///
-    /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) when x or a state does not fit the weights, and
-    /// [`Error::Setting`](crate::Error::Setting) when there is no series or no step.
-    #[inline(never)]
-    pub fn forward<T: Tape<E, D>>(
-        &self,
-        x: Sequence<E, D, T>,
-        states: Option<&[State<E, D>]>,
-    ) -> Result<OutputsAndStates<E, D, T>> {
-        stack::run(KIND, &self.layers, x, states, D::gru)
-    }
-
-    /// As [`Gru::forward`], but of the outputs only the last, `(B, H)`, which then carries the tape:
-    /// sequence to vector.
-    ///
-    /// # Errors
-    /// As [`Gru::forward`].
-    #[inline(never)]
-    pub fn forward_last<T: Tape<E, D>>(
-        &self,
-        x: Sequence<E, D, T>,
-        states: Option<&[State<E, D>]>,
-    ) -> Result<LastAndStates<E, D, T>> {
-        stack::run(KIND, &self.layers, x, states, D::gru_last)
-    }
-
-    /// What `dense` makes of the outputs of [`Gru::forward`], `(B, T, outputs)`; on the CPU one operation,
-    /// so that the outputs stay in tiles.
-    pub(crate) fn forward_dense<T: Tape<E, D>>(
-        &self,
-        x: Sequence<E, D, T>,
-        states: Option<&[State<E, D>]>,
-        dense: &Dense<E, D>,
-    ) -> Result<Sequence<E, D, T>> {
-        stack::check(KIND, &self.layers, *x.shape(), states)?;
-        Ok(D::gru_dense(&self.layers, dense.head(self.outputs())?, x, states))
-    }
-
-    /// As [`Gru::forward_dense`], over the same x, `(B, D)`, at every one of `steps` steps.
-    pub(crate) fn forward_repeated_dense<T: Tape<E, D>>(
-        &self,
-        x: State<E, D, T>,
-        steps: usize,
-        states: Option<&[State<E, D>]>,
-        dense: &Dense<E, D>,
-    ) -> Result<Sequence<E, D, T>> {
-        let (batch, features) = *x.shape();
-        stack::check(KIND, &self.layers, (batch, steps, features), states)?;
-        Ok(D::gru_repeated_dense(&self.layers, dense.head(self.outputs())?, x, steps, states))
-    }
-}
-
-impl<E: Dtype, D: Device<E>> Gru<E, D> {
-    /// As [`Gru::forward`], in plain dfdx operations: what the fast kernels are tested against.
-    ///
-    /// # Errors
-    /// As [`Gru::forward`].
-    pub fn forward_reference<T: Tape<E, D>>(
-        &self,
-        x: Sequence<E, D, T>,
-        states: Option<&[State<E, D>]>,
-    ) -> Result<OutputsAndStates<E, D, T>> {
-        stack::run(KIND, &self.layers, x, states, |layers, x, states| {
-            stack::layer_by_layer(layers, x, states, reference::gru)
-        })
-    }
-}
-
-impl<E: Dtype, D: Storage<E>> Parameters<E, D> for Gru<E, D> {
-    #[inline(never)]
-    fn parameters(&self) -> Vec<(String, Parameter<'_, E, D>)> {
-        stack::parameters(&self.layers)
-    }
-
-    #[inline(never)]
-    fn parameters_mut(&mut self) -> Vec<(String, ParameterMut<'_, E, D>)> {
-        stack::parameters_mut(&mut self.layers)
-    }
-}
-
-impl<E: Dtype, D: Storage<E>> fmt::Display for Gru<E, D> {
-    #[inline(never)]
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        stack::display("GRU", &self.layers, f)
+    fn step<E: Dtype, D: Device<E>, T: Tape<E, D>>(
+        weights: &GruWeights<E, D>,
+        x: State<E, D>,
+        h: State<E, D>,
+        tape: T,
+    ) -> (State<E, D>, T) {
+        let [xr, xz, xn] = gates(affine(x.put_tape(tape), &weights.weight_ih, &weights.bias_ih));
+        let [hr, hz, hn] = gates(affine(h.retaped::<T>(), &weights.weight_hh, &weights.bias_hh));
+        let r = (xr + hr).sigmoid();
+        let z = (xz + hz).sigmoid();
+        let n = (xn + r * hn).tanh();
+        let h = n.retaped::<T>() + z * (h.retaped::<T>() - n); // = (1 - z) n + z h
+        h.split_tape()
     }
 }

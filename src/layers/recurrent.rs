@@ -2,9 +2,9 @@ use dfdx::tensor::{Cpu, Storage, Tape};
 use dfdx::tensor_ops::Device;
 use std::fmt;
 
+use super::RecurrentDevice;
 use super::{Cell, Gru, Initializer, Lstm, Parameter, ParameterMut, Parameters, SimpleRnn};
 use crate::error::Result;
-use crate::layers::RecurrentDevice;
 use crate::{Sequence, State};
 
 /// A recurrent stack whose kind of cell is chosen when it is made, to compare them in a loop. It
@@ -65,63 +65,54 @@ impl<D: Device<f32>> Recurrent<D> {
     }
 }
 
+/// Calls the stack, whichever it is.
+macro_rules! call {
+    ($self: expr, $stack: ident => $result: expr) => {
+        match $self {
+            Recurrent::SimpleRnn($stack) => $result,
+            Recurrent::Lstm($stack) => $result,
+            Recurrent::Gru($stack) => $result,
+        }
+    };
+}
+
 impl<D: RecurrentDevice<f32>> Recurrent<D> {
     /// Runs over x, `(B, T, D)`: the outputs of the top layer at every step, `(B, T, H)`.
     ///
     /// # Errors
-    /// As [`Gru::forward`].
+    /// As [`Gru::forward`](super::Stack::forward).
     #[inline(never)]
     pub fn forward<T: Tape<f32, D>>(&self, x: Sequence<f32, D, T>) -> Result<Sequence<f32, D, T>> {
-        Ok(match self {
-            Self::SimpleRnn(stack) => stack.forward(x, None)?.0,
-            Self::Lstm(stack) => stack.forward(x, None)?.0,
-            Self::Gru(stack) => stack.forward(x, None)?.0,
-        })
+        call!(self, stack => Ok(stack.forward(x, None)?.0))
     }
 
     /// Runs over x, `(B, T, D)`: the last output of the top layer, `(B, H)`.
     ///
     /// # Errors
-    /// As [`Gru::forward`].
+    /// As [`Recurrent::forward`].
     #[inline(never)]
     pub fn forward_last<T: Tape<f32, D>>(
         &self,
         x: Sequence<f32, D, T>,
     ) -> Result<State<f32, D, T>> {
-        Ok(match self {
-            Self::SimpleRnn(stack) => stack.forward_last(x, None)?.0,
-            Self::Lstm(stack) => stack.forward_last(x, None)?.0,
-            Self::Gru(stack) => stack.forward_last(x, None)?.0,
-        })
+        call!(self, stack => Ok(stack.forward_last(x, None)?.0))
     }
 }
 
 impl<D: Storage<f32>> Parameters<f32, D> for Recurrent<D> {
     #[inline(never)]
     fn parameters(&self) -> Vec<(String, Parameter<'_, f32, D>)> {
-        match self {
-            Self::SimpleRnn(stack) => stack.parameters(),
-            Self::Lstm(stack) => stack.parameters(),
-            Self::Gru(stack) => stack.parameters(),
-        }
+        call!(self, stack => stack.parameters())
     }
 
     #[inline(never)]
     fn parameters_mut(&mut self) -> Vec<(String, ParameterMut<'_, f32, D>)> {
-        match self {
-            Self::SimpleRnn(stack) => stack.parameters_mut(),
-            Self::Lstm(stack) => stack.parameters_mut(),
-            Self::Gru(stack) => stack.parameters_mut(),
-        }
+        call!(self, stack => stack.parameters_mut())
     }
 }
 
 impl<D: Storage<f32>> fmt::Display for Recurrent<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::SimpleRnn(stack) => stack.fmt(f),
-            Self::Lstm(stack) => stack.fmt(f),
-            Self::Gru(stack) => stack.fmt(f),
-        }
+        call!(self, stack => stack.fmt(f))
     }
 }

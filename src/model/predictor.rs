@@ -8,8 +8,7 @@ use crate::error::{Error, Result, check_size};
 use crate::interrupt;
 use crate::kernels::level::Level;
 use crate::kernels::seq2seq::Network;
-use crate::layers::values;
-use crate::layers::{Parameters, flat_weights};
+use crate::layers::{Parameter, Parameters, flat_weights};
 
 /// A trained model with its weights laid out for the fused kernels, once for many predictions.
 ///
@@ -62,7 +61,8 @@ impl Seq2Seq {
             }
             let part = data.select(first..data.len().min(first.saturating_add(chunk)))?;
             let (_, states) = self.encode(part.past_tensor(&Cpu::default()))?;
-            let states: Vec<_> = states.iter().map(|s| (s.shape().1, values(s))).collect();
+            let states: Vec<_> =
+                states.iter().map(|s| (s.shape().1, Parameter::Matrix(s).to_vec())).collect();
             let of = |series: usize| {
                 let layers = states.iter();
                 layers.flat_map(move |(size, values)| &values[series * size..][..*size])

@@ -1,5 +1,5 @@
 use dfdx::shapes::{Dtype, HasShape};
-use dfdx::tensor::{Cpu, PutTape, SplitTape, Storage, Tape};
+use dfdx::tensor::{Cpu, SplitTape, Storage, Tape};
 use dfdx::tensor_ops::{Device, ReshapeTo};
 use std::fmt;
 
@@ -8,7 +8,7 @@ use crate::kernels::DecoderInput;
 use crate::kernels::recurrent::CellKind;
 use crate::kernels::seq2seq::NetworkShape;
 use crate::layers::{
-    Dense, Gru, Initializer, LastAndStates, Parameter, ParameterMut, Parameters, last, prefixed,
+    Dense, Gru, Initializer, Input, LastAndStates, Parameter, ParameterMut, Parameters, prefixed,
 };
 use crate::layers::{RecurrentDevice, reference};
 use crate::train::Hyperparameters;
@@ -159,14 +159,9 @@ impl<E: Dtype, D: RecurrentDevice<E>> Seq2Seq<E, D> {
         future_steps: usize,
     ) -> Result<Sequence<E, D, T>> {
         let (last, states) = self.encode(past)?;
-        let Self { decoder, dense, .. } = self;
-        let states = Some(&states[..]);
-        self.decode(
-            last,
-            future_steps,
-            |x| decoder.forward_dense(x, states, dense),
-            |x| decoder.forward_repeated_dense(x, future_steps, states, dense),
-        )
+        let (last, tape) = last.split_tape();
+        let input = self.decoder_reads(last, future_steps)?;
+        self.decoder.forward_dense(input, Some(&states), &self.dense, tape, D::run)
     }
 
     /// The first half: reads the past, `(B, P, D)`, and returns what the decoder gets of it, namely
@@ -223,36 +218,24 @@ impl<E: Dtype, D: Device<E>> Seq2Seq<E, D> {
         past: Sequence<E, D, T>,
         future_steps: usize,
     ) -> Result<Sequence<E, D, T>> {
-        let (last, states) = last(self.encoder.forward_reference(past, None)?);
-        let over = |x| {
-            let (hidden, _) = self.decoder.forward_reference(x, Some(&states))?;
-            self.dense.forward_reference(hidden)
-        };
-        self.decode(last, future_steps, over, |x| over(reference::repeat(x, future_steps)))
+        let (outputs, states) = self.encoder.forward_reference(past, None)?;
+        let (_, tape) = outputs.split_tape();
+        let input = self.decoder_reads(states[states.len() - 1].clone(), future_steps)?;
+        self.decoder.forward_dense(input, Some(&states), &self.dense, tape, reference::run)
     }
 
-    /// Gives the decoder what it reads, from the encoder's last output, `(B, H)`, which has the tape:
-    /// `over` a sequence, `(B, F, K)`, or `over_repeated`, the same at every step, `(B, K)`. Both return
-    /// the prediction, `(B, F, D)`.
-    fn decode<T: Tape<E, D>>(
-        &self,
-        last: State<E, D, T>,
-        future_steps: usize,
-        over: impl FnOnce(Sequence<E, D, T>) -> Result<Sequence<E, D, T>>,
-        over_repeated: impl FnOnce(State<E, D, T>) -> Result<Sequence<E, D, T>>,
-    ) -> Result<Sequence<E, D, T>> {
+    /// What the decoder reads, from the encoder's last output, `(B, H)`.
+    fn decoder_reads(&self, last: State<E, D>, future_steps: usize) -> Result<Input<E, D>> {
         if future_steps == 0 {
             return Err(Error::setting("future_steps", future_steps, "at least 1"));
         }
-        match self.decoder_input {
-            DecoderInput::RepeatLast => over_repeated(last),
+        Ok(match self.decoder_input {
+            DecoderInput::RepeatLast => Input::Repeated(last, future_steps),
             DecoderInput::Zeros => {
                 let shape = (last.shape().0, future_steps, self.decoder.inputs());
-                let (last, tape) = last.split_tape();
-                let zeros = last.device().zeros_like(&shape);
-                over(zeros.put_tape(tape))
+                Input::Sequence(last.device().zeros_like(&shape))
             }
-        }
+        })
     }
 }
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use super::{DecoderInput, Seq2Seq};
 use crate::error::{Error, Result};
 use crate::file;
-use crate::layers::{Dense, GRU_GATES, Gru, Initializer, Parameters};
+use crate::layers::{Dense, Gru, GruCell, Initializer, Parameters, RecurrentCell};
 
 /// The one setting of a model that its weights do not tell, among the file's metadata.
 const DECODER_INPUT: &str = "decoder_input";
@@ -157,13 +157,15 @@ impl Seq2Seq {
     }
 }
 
-/// The last part of the name of a type, `Gru`, or a tuple as it is.
+/// The last part of the name of a type, `Gru`, which is a stack of `GruCell`, or a tuple as it is.
 fn short(type_name: &str) -> &str {
     if type_name.starts_with('(') {
         return type_name;
     }
-    let path = type_name.split('<').next().unwrap_or(type_name);
-    path.rsplit("::").next().unwrap_or(path)
+    let paths = type_name.split(['<', ',', '>']);
+    let mut names = paths.map(|path| path.rsplit("::").next().unwrap_or(path));
+    let name = names.find(|&name| name != "Stack").unwrap_or(type_name);
+    name.strip_suffix("Cell").unwrap_or(name)
 }
 
 /// The inputs of a stack of GRUs, and the units of each layer.
@@ -180,9 +182,10 @@ fn gru_sizes(path: &Path, file: &SafeTensors<'_>, part: &str) -> Result<(usize, 
         // Checked before there is a model, which then is no larger than the file.
         for name in [input, recurrent] {
             let (rows, columns) = matrix(path, file, &name)?;
-            if hidden.checked_mul(GRU_GATES) != Some(rows) {
+            let gates = GruCell::GATES;
+            if hidden.checked_mul(gates) != Some(rows) {
                 let reason = format!(
-                    "{name} is [{rows}, {columns}], but a GRU of {hidden} units has {GRU_GATES} rows a unit"
+                    "{name} is [{rows}, {columns}], but a GRU of {hidden} units has {gates} rows a unit"
                 );
                 return Err(Error::weights(path, reason));
             }

@@ -7,8 +7,7 @@ use seq2seq::kernels::level::Level;
 use seq2seq::kernels::recurrent::{
     CellKind, Gradients, Input, Outputs, RecurrentStack, Saved, States, Upstream,
 };
-use seq2seq::layers::RecurrentWeights;
-use seq2seq::layers::reference;
+use seq2seq::layers::{GruCell, LstmCell, RecurrentWeights, SimpleRnnCell, reference};
 use seq2seq::prelude::*;
 
 const SIZES: [usize; 13] = [1, 2, 3, 5, 7, 8, 13, 16, 17, 31, 33, 64, 100];
@@ -124,11 +123,16 @@ impl Given {
 
         let traced = x.leaky_trace();
         let (outputs, cell) = match kind {
-            CellKind::SimpleRnn => (reference::simple_rnn(&weights, traced, h.clone()).0, None),
-            CellKind::Gru => (reference::gru(&weights, traced, h.clone()).0, None),
+            CellKind::SimpleRnn => {
+                (reference::layer::<SimpleRnnCell, _, _, _>(&weights, traced, h.clone()).0, None)
+            }
+            CellKind::Gru => {
+                (reference::layer::<GruCell, _, _, _>(&weights, traced, h.clone()).0, None)
+            }
             CellKind::Lstm => {
                 let first = LstmState { hidden: h.clone(), cell: c.clone() };
-                let (outputs, last) = reference::lstm(&weights, traced, first);
+                let (outputs, last) =
+                    reference::layer::<LstmCell, _, _, _>(&weights, traced, first);
                 (outputs, Some(last.cell))
             }
         };

@@ -37,7 +37,7 @@ fn models() -> (Seq2Seq, Seq2Seq) {
     let encoder = Gru::new(2, &[3, 4], &mut init, &dev).unwrap();
     let decoder = Gru::new(4, &[3, 4], &mut init, &dev).unwrap();
     let dense = Dense::new(4, 2, &mut init, &dev).unwrap();
-    let view = |stack: &Gru| Gru { layers: stack.layers.iter().map(gru).collect() };
+    let view = |stack: &Gru| Gru::from_layers(stack.layers.iter().map(gru).collect());
     let copy = |stack: &Gru| {
         let copied = stack.layers.iter().map(gru).map(|layer| GruWeights {
             weight_ih: layer.weight_ih.contiguous(),
@@ -45,7 +45,7 @@ fn models() -> (Seq2Seq, Seq2Seq) {
             bias_ih: layer.bias_ih.contiguous(),
             bias_hh: layer.bias_hh.contiguous(),
         });
-        Gru { layers: copied.collect() }
+        Gru::from_layers(copied.collect())
     };
     let of = |part: &dyn Fn(&Gru) -> Gru, dense: Dense| {
         Seq2Seq::new(part(&encoder), part(&decoder), dense, DecoderInput::RepeatLast).unwrap()

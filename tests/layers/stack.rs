@@ -2,8 +2,7 @@
 
 use seq2seq::dfdx::shapes::Dtype;
 use seq2seq::dfdx::tensor::{Gradients, Tape};
-use seq2seq::layers::RecurrentDevice;
-use seq2seq::layers::{Parameter, Parameters};
+use seq2seq::layers::{LayerState, Parameter, Parameters, RecurrentCell, RecurrentDevice};
 use seq2seq::prelude::*;
 
 /// f32 or f64.
@@ -75,71 +74,58 @@ pub(crate) trait Stack<E: Number, D: RecurrentDevice<E> = Cpu>:
     ) -> Result<Last<E, D, T>>;
 }
 
-/// A layer's state from its tensors, and back.
-trait Tensors<E: Number, D: RecurrentDevice<E>> {
-    fn of(tensors: Vec<State<E, D>>) -> Self;
-    fn tensors(self) -> Vec<State<E, D>>;
-}
-
-impl<E: Number, D: RecurrentDevice<E>> Tensors<E, D> for State<E, D> {
-    fn of(mut tensors: Vec<State<E, D>>) -> Self {
-        tensors.remove(0)
-    }
-    fn tensors(self) -> Vec<State<E, D>> {
-        vec![self]
-    }
-}
-
-impl<E: Number, D: RecurrentDevice<E>> Tensors<E, D> for LstmState<E, D> {
-    fn of(mut tensors: Vec<State<E, D>>) -> Self {
-        LstmState { cell: tensors.remove(1), hidden: tensors.remove(0) }
-    }
-    fn tensors(self) -> Vec<State<E, D>> {
-        vec![self.hidden, self.cell]
-    }
-}
-
-macro_rules! stack {
-    ($layer: ident, $state: ty, $states: literal) => {
-        impl<E: Number, D: RecurrentDevice<E>> Stack<E, D> for $layer<E, D> {
-            const STATES: usize = $states;
-
-            fn on(device: &D, inputs: usize, hidden: &[usize]) -> Self {
-                Self::of_dtype(inputs, hidden, &mut Initializer::new(7), device).unwrap()
-            }
-
-            fn run<T: Tape<E, D>>(
-                &self,
-                form: Form,
-                x: Sequence<E, D, T>,
-                states: Option<States<E, D>>,
-            ) -> Result<Outputs<E, D, T>> {
-                let first: Option<Vec<$state>> =
-                    states.map(|states| states.into_iter().map(Tensors::of).collect());
-                let (outputs, last) = match form {
-                    Form::Stock => self.forward(x, first.as_deref())?,
-                    Form::Reference => self.forward_reference(x, first.as_deref())?,
-                };
-                Ok((outputs, last.into_iter().map(Tensors::tensors).collect()))
-            }
-
-            fn run_last<T: Tape<E, D>>(
-                &self,
-                x: Sequence<E, D, T>,
-                states: Option<States<E, D>>,
-            ) -> Result<Last<E, D, T>> {
-                let first: Option<Vec<$state>> =
-                    states.map(|states| states.into_iter().map(Tensors::of).collect());
-                let (output, last) = self.forward_last(x, first.as_deref())?;
-                Ok((output, last.into_iter().map(Tensors::tensors).collect()))
-            }
-        }
+impl<C: RecurrentCell, E: Number, D: RecurrentDevice<E>> Stack<E, D>
+    for seq2seq::layers::Stack<C, E, D>
+{
+    const STATES: usize = match C::KIND {
+        Cell::Lstm => 2,
+        Cell::SimpleRnn | Cell::Gru => 1,
     };
+
+    fn on(device: &D, inputs: usize, hidden: &[usize]) -> Self {
+        Self::of_dtype(inputs, hidden, &mut Initializer::new(7), device).unwrap()
+    }
+
+    fn run<T: Tape<E, D>>(
+        &self,
+        form: Form,
+        x: Sequence<E, D, T>,
+        states: Option<States<E, D>>,
+    ) -> Result<Outputs<E, D, T>> {
+        let first = states.map(of_tensors);
+        let (outputs, last) = match form {
+            Form::Stock => self.forward(x, first.as_deref())?,
+            Form::Reference => self.forward_reference(x, first.as_deref())?,
+        };
+        Ok((outputs, tensors(&last)))
+    }
+
+    fn run_last<T: Tape<E, D>>(
+        &self,
+        x: Sequence<E, D, T>,
+        states: Option<States<E, D>>,
+    ) -> Result<Last<E, D, T>> {
+        let (output, last) = self.forward_last(x, states.map(of_tensors).as_deref())?;
+        Ok((output, tensors(&last)))
+    }
 }
 
-stack!(SimpleRnn, State<E, D>, 1);
-stack!(Gru, State<E, D>, 1);
-stack!(Lstm, LstmState<E, D>, 2);
+/// The states of the layers from their tensors, and back.
+fn of_tensors<E: Number, D: RecurrentDevice<E>, S: LayerState<E, D>>(
+    states: States<E, D>,
+) -> Vec<S> {
+    let state = |tensors: Vec<State<E, D>>| {
+        let mut tensors = tensors.into_iter();
+        S::build(|| tensors.next().expect("a tensor"))
+    };
+    states.into_iter().map(state).collect()
+}
+
+fn tensors<E: Number, D: RecurrentDevice<E>, S: LayerState<E, D>>(states: &[S]) -> States<E, D> {
+    let tensors =
+        |state: &S| state.tensors().into_iter().map(|(_, tensor)| tensor.clone()).collect();
+    states.iter().map(tensors).collect()
+}
 
 /// Everything that goes into a stack, and the gradients of everything that comes out.
 #[derive(Clone, Debug, Default)]
