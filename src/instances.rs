@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::layers::{Attention, Dense, Gru, Lstm, Parameters, Recurrent, SimpleRnn, reverse_time};
 use crate::model::{Autoregressive, Feeding, Seq2Seq};
 use crate::train::{
-    Adam, History, Hyperparameters, RmsProp, Sgd, fit_at_every_step, fit_on_tape, predict_with,
+    Descent, History, Hyperparameters, fit_at_every_step, fit_on_tape, predict_with,
 };
 use crate::{Sequence, State};
 
@@ -25,10 +25,8 @@ static INSTANCES: fn() = || {
     black_box(Dataset::future_tensor as fn(&_, &_) -> Sequence);
 
     // One model stands for all: their weights are vectors and matrices.
-    type Update<O> = fn(&mut O, &mut Seq2Seq, Gradients<f32, Cpu>) -> Result<()>;
-    black_box::<Update<Adam>>(|adam, model, gradients| adam.update(model, gradients));
-    black_box::<Update<RmsProp>>(|rms_prop, model, gradients| rms_prop.update(model, gradients));
-    black_box::<Update<Sgd>>(|sgd, model, gradients| sgd.update(model, gradients));
+    type Update = fn(&mut Descent, &mut Seq2Seq, Gradients<f32, Cpu>) -> Result<f64>;
+    black_box::<Update>(|descent, model, gradients| descent.update(model, gradients));
 
     // And one network of a cell for all: what they share is compiled here.
     type Fit = fn(&mut Dense, &Dataset, &Dataset, &Hyperparameters) -> Result<History>;

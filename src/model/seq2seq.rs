@@ -10,7 +10,7 @@ use crate::layers::{
     Dense, Gru, Initializer, LastAndStates, Parameter, ParameterMut, Parameters, last, prefixed,
 };
 use crate::layers::{RecurrentDevice, reference};
-use crate::train::Hyperparameters;
+use crate::settings::Hyperparameters;
 use crate::{Sequence, State};
 
 /// A stacked GRU encoder-decoder.

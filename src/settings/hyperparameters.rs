@@ -1,9 +1,10 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-use super::{Optimizer, Schedule};
+use super::Schedule;
 use crate::Device;
 use crate::error::{Error, Result};
+use crate::kernels::optimizer::Optimizer;
 
 /// Everything that is chosen before training. The defaults are the settings of exercise 1 in
 /// G. Chevalier's notebook.
@@ -95,7 +96,7 @@ impl Default for Hyperparameters {
 }
 
 impl Hyperparameters {
-    /// Refuses what can not be trained. [`fit`](crate::train::fit) calls it before anything else.
+    /// Refuses what cannot be trained. Every training calls it before anything else.
     ///
     /// # Errors
     /// [`Error::Setting`] with the field, its value and its range; [`Error::Device`] when this machine
