@@ -45,7 +45,7 @@ fn on_the_tape(criterion: &mut Criterion) {
         let mut step = || -> Result<()> {
             let prediction = forward(&model, past.clone().leaky_traced(), steps)?;
             let loss = loss(prediction, past.clone())?;
-            adam.update(&mut model, loss.backward())
+            adam.update(&mut model, loss.backward()).map(drop)
         };
         criterion.bench_function(&format!("train_step/{name}"), |bencher| {
             bencher.iter(|| step().expect("a step"));

@@ -9,7 +9,7 @@ use std::fmt;
 /// on it are NaN.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Epoch {
-    /// Mean over the epoch's batches of the [`loss`](crate::train::loss), with the penalty λ · ½ Σ w² on the
+    /// Mean over the epoch's batches of the [`loss`](crate::train::loss()), with the penalty λ · ½ Σ w² on the
     /// weights after the epoch.
     pub loss: f64,
     /// Mean squared error of feature 0 on the training part.

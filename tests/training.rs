@@ -294,6 +294,8 @@ fn a_validation_part_changes_nothing_but_what_is_measured() {
     assert!(history.last().validation_mse_all.is_nan());
     let text = history.to_string();
     assert!(text.contains("best train MSE") && !text.contains("validation"), "{text}");
+    let alt = plot::losses(&history).unwrap().alt().to_owned();
+    assert!(alt.contains("Training MSE") && !alt.contains("alidation"), "{alt}");
     // Where nothing is validated, the training error decides.
     let lowest = history.epochs().iter().map(|e| e.train_mse_all).fold(f64::MAX, f64::min);
     assert_eq!(history.best().train_mse_all, lowest);

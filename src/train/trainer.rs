@@ -20,7 +20,7 @@ use crate::settings::Hyperparameters;
 
 /// A training to be: what is chosen first, then [`fit`](Trainer::fit) or one of the others.
 ///
-/// Every network has the same training: the [`loss`](crate::train::loss) plus the penalty λ · ½ Σ w² over all
+/// Every network has the same training: the [`loss`](crate::train::loss()) plus the penalty λ · ½ Σ w² over all
 /// weights, the optimiser and schedule of the hyperparameters, early stopping and time limit, checkpoints,
 /// and trainings in the background. It shows what it trains and on what, and its progress:
 /// - in a notebook, one output that is renewed: epoch, errors, the time left, and the errors so far as a
@@ -75,8 +75,10 @@ pub struct Trainer<'a> {
     found: Option<Found>,
     quiet: bool,
     at_every_step: bool,
-    after_epoch: Option<Box<dyn FnMut(usize, &Epoch) + 'a>>,
+    after_epoch: Option<AfterEpoch<'a>>,
 }
+
+type AfterEpoch<'a> = Box<dyn FnMut(usize, &Epoch) + 'a>;
 
 impl<'a> Trainer<'a> {
     /// A training with these hyperparameters. `hidden_size`, `num_layers` and `validation_fraction` are only
