@@ -41,11 +41,11 @@ fn on_the_tape(criterion: &mut Criterion) {
         [("e1_tape", Seq2Seq::forward), ("e1_reference", Seq2Seq::forward_reference)];
     for (name, forward) in forwards {
         let mut model = Seq2Seq::stacked(features, &hyperparameters).expect("a model");
-        let mut adam = Adam::new(1e-3, 1e-4);
+        let mut adam = Descent { weight_decay: 1e-4, ..Default::default() };
         let mut step = || -> Result<()> {
             let prediction = forward(&model, past.clone().leaky_traced(), steps)?;
             let loss = loss(prediction, past.clone())?;
-            adam.update(&mut model, loss.backward())
+            adam.update(&mut model, loss.backward()).map(drop)
         };
         criterion.bench_function(&format!("train_step/{name}"), |bencher| {
             bencher.iter(|| step().expect("a step"));

@@ -27,16 +27,30 @@ pub enum Error {
         /// The size that was given.
         found: usize,
     },
-    /// The data can not be used as it is.
+    /// The data cannot be used as they are.
     Data(String),
-    /// A file of weights can not be read or does not fit the model.
+    /// A training diverged: its loss or its error on the training part is no longer a number. The model has
+    /// the weights of the last epoch before, and its first ones where there was none.
+    Diverged {
+        /// Number of the epoch, from 1, that it happened in.
+        epoch: usize,
+        /// What is no number: the loss, or the training MSE.
+        what: &'static str,
+        /// What it is instead.
+        value: f64,
+        /// The learning rate of the hyperparameters.
+        learning_rate: f64,
+    },
+    /// A training cannot begin, be looked at, or give its model back.
+    Training(String),
+    /// A file of weights cannot be read or does not fit the model.
     Weights {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
     },
-    /// A file of prices can not be read or used.
+    /// A file of prices cannot be read or used.
     Prices {
         /// The file.
         path: PathBuf,
@@ -66,7 +80,7 @@ pub enum Error {
         /// The system's own message.
         source: std::io::Error,
     },
-    /// A device can not be used.
+    /// A device cannot be used.
     Device {
         /// The one that was asked for.
         device: Device,
@@ -85,6 +99,16 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
+    /// Whether a training or a prediction was interrupted, by Ctrl-C or *Interrupt the kernel*.
+    pub fn is_interrupted(&self) -> bool {
+        matches!(self, Self::Interrupted { .. } | Self::PredictionInterrupted)
+    }
+
+    /// Whether a training diverged.
+    pub fn is_diverged(&self) -> bool {
+        matches!(self, Self::Diverged { .. })
+    }
+
     pub(crate) fn setting(
         name: &'static str,
         value: impl fmt::Display,
@@ -124,7 +148,14 @@ impl fmt::Display for Error {
             Self::Shape { what, expected, found } => {
                 write!(f, "{what} is {found}, but {expected} is needed here")
             }
-            Self::Data(reason) => write!(f, "the data can not be used: {reason}"),
+            Self::Data(reason) => write!(f, "the data cannot be used: {reason}"),
+            Self::Diverged { epoch, what, value, learning_rate } => write!(
+                f,
+                "the training diverged, and the model has the weights of before epoch {epoch}: the \
+                 {what} is {value} after epoch {epoch}; smaller values in the data, a clip_norm or a \
+                 learning_rate below {learning_rate} may help"
+            ),
+            Self::Training(reason) => f.write_str(reason),
             Self::Weights { path, reason } => {
                 write!(f, "the weights in {}: {reason}", path.display())
             }
@@ -149,7 +180,7 @@ impl fmt::Display for Error {
             Self::Fetch(reasons) => write!(f, "the prices could not be fetched: {reasons}"),
             Self::Io { path, source } => write!(f, "{}: {source}", path.display()),
             Self::Device { device, reason } => {
-                write!(f, "{device}, can not be used: {reason}; Device::Cpu always can")
+                write!(f, "{device}, cannot be used: {reason}; Device::Cpu always can")
             }
             Self::Tensor(reason) => write!(f, "dfdx: {reason}"),
             Self::Frame(reason) => write!(f, "polars: {reason}"),

@@ -14,7 +14,7 @@ use crate::layers::{
 };
 use crate::model::{Autoregressive, Feeding, Seq2Seq};
 use crate::train::{
-    Adam, History, Hyperparameters, RmsProp, Sgd, fit_at_every_step, fit_on_tape, predict_with,
+    Descent, History, Hyperparameters, fit_at_every_step, fit_on_tape, predict_with,
 };
 use crate::{Result, Sequence, State};
 
@@ -57,10 +57,8 @@ fn with_tape<T: Tape<f32, Cpu>>() -> [usize; 16] {
 /// network for all.
 #[used]
 static SHARED: fn() = || {
-    type Update<O> = fn(&mut O, &mut Seq2Seq, Gradients<f32, Cpu>) -> Result<()>;
-    black_box::<Update<Adam>>(|adam, model, gradients| adam.update(model, gradients));
-    black_box::<Update<RmsProp>>(|rms_prop, model, gradients| rms_prop.update(model, gradients));
-    black_box::<Update<Sgd>>(|sgd, model, gradients| sgd.update(model, gradients));
+    type Update = fn(&mut Descent, &mut Seq2Seq, Gradients<f32, Cpu>) -> Result<f64>;
+    black_box::<Update>(|descent, model, gradients| descent.update(model, gradients));
 
     type Fit = fn(&mut Dense, &Dataset, &Dataset, &Hyperparameters) -> Result<History>;
     black_box::<Fit>(|dense, train, validation, hyperparameters| {

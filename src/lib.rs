@@ -40,6 +40,7 @@ mod device;
 mod error;
 pub mod evaluate;
 mod file;
+mod history;
 #[doc(hidden)]
 pub mod instances;
 mod interrupt;
@@ -48,6 +49,7 @@ pub mod model;
 mod notebook;
 pub mod plot;
 mod random;
+mod settings;
 pub mod train;
 
 pub use device::Device;
@@ -97,9 +99,8 @@ pub mod prelude {
     };
     pub use crate::plot::{self, Picture, Shown};
     pub use crate::train::{
-        Adam, End, History, Hyperparameters, Optimizer, RmsProp, Schedule, Sgd, Traced, Training,
-        clip_gradients, fit, fit_at_every_step, fit_on_tape, fit_with, fit_with_checkpoint,
-        predict_with, resume,
+        Descent, End, History, Hyperparameters, Optimizer, Schedule, Traced, Trainer, Training,
+        fit, fit_at_every_step, fit_on_tape, fit_with, fit_with_checkpoint, predict_with, resume,
     };
     pub use crate::{Device, Error, Result, Sequence, State};
 

@@ -290,6 +290,6 @@ fn a_device_that_is_not_there_is_refused_before_the_training() {
     let settings = Hyperparameters { device: Device::Cuda(gpus), ..Default::default() };
     let mut model = Seq2Seq::stacked(2, &Hyperparameters::default()).unwrap();
     let message = fit(&mut model, &train, &validation, &settings).unwrap_err().to_string();
-    assert!(message.starts_with(&format!("CUDA, GPU {gpus}, can not be used")), "{message}");
+    assert!(message.starts_with(&format!("CUDA, GPU {gpus}, cannot be used")), "{message}");
     assert_eq!(Device::best(), *Device::available().get(1).unwrap_or(&Device::Cpu));
 }

@@ -21,7 +21,8 @@ fn a_whole_training_follows_the_reference() {
     let history = fit(&mut fused, &train, &validation, &hyperparameters).unwrap();
 
     let dev = Cpu::default();
-    let mut adam = Adam::new(hyperparameters.learning_rate, hyperparameters.weight_decay);
+    let Hyperparameters { learning_rate, weight_decay, .. } = hyperparameters;
+    let mut adam = Descent { learning_rate, weight_decay, ..Default::default() };
     for (i, epoch) in history.epochs().iter().enumerate() {
         let batches = train.batches(hyperparameters.batch_size, hyperparameters.seed, i + 1);
         for batch in batches.unwrap() {
@@ -100,7 +101,9 @@ fn a_training_with_all_settings_follows_the_reference() {
     let history = fit(&mut fused, &train, &validation, &hyperparameters).unwrap();
 
     let dev = Cpu::default();
-    let mut rms_prop = RmsProp::new(learning_rate, weight_decay, 0.92, 0.5);
+    let optimizer = hyperparameters.optimizer;
+    let clip_norm = Some(most);
+    let mut rms_prop = Descent { optimizer, weight_decay, clip_norm, ..Default::default() };
     let (mut step, mut clipped) = (0, 0);
     for epoch in 1..=3 {
         let batches = train.batches(hyperparameters.batch_size, hyperparameters.seed, epoch);
@@ -108,11 +111,9 @@ fn a_training_with_all_settings_follows_the_reference() {
             let past: Sequence = batch.past_tensor(&dev);
             let prediction = tape.forward(past.leaky_traced(), 10).unwrap();
             let loss = loss(prediction, batch.future_tensor(&dev)).unwrap();
-            let mut gradients = loss.backward();
-            let norm = clip_gradients(&tape, &mut gradients, most).unwrap();
+            rms_prop.learning_rate = schedule.rate(learning_rate, step, 27);
+            let norm = rms_prop.update(&mut tape, loss.backward()).unwrap();
             clipped += usize::from(norm > most);
-            rms_prop.set_learning_rate(schedule.rate(learning_rate, step, 27));
-            rms_prop.update(&mut tape, gradients).unwrap();
             step += 1;
         }
     }
@@ -121,6 +122,47 @@ fn a_training_with_all_settings_follows_the_reference() {
     let expected = mse_of_feature(&tape.predict(&validation).unwrap(), &validation, 0).unwrap();
     let reached = history.last().validation_mse;
     assert!((reached - expected).abs() < 1e-3 * expected, "{reached} {expected}");
+}
+
+/// λ, the longest gradient and the loss mean the same on both.
+#[test]
+fn a_training_on_the_tape_equals_the_fused_one_to_rounding() {
+    let (train, validation) = scaled();
+    for (optimizer, learning_rate) in [
+        (Optimizer::Adam, 0.001),
+        (Optimizer::RmsProp { decay: 0.92, momentum: 0.5 }, 0.001),
+        (Optimizer::Sgd { momentum: 0.9 }, 0.02),
+    ] {
+        let hyperparameters = Hyperparameters {
+            optimizer,
+            learning_rate,
+            weight_decay: 0.05,
+            clip_norm: Some(0.85), // longer than some gradients, shorter than others
+            schedule: Schedule::Cosine { warmup_fraction: 0.2 },
+            epochs: 2,
+            ..Default::default()
+        };
+        let mut fused = Seq2Seq::stacked(2, &hyperparameters).unwrap();
+        let mut tape = fused.clone();
+        let trainer = || Trainer::new(&hyperparameters).validation(&validation).quiet();
+        let expected = trainer().fit(&mut fused, &train).unwrap();
+        let forward = |model: &Seq2Seq, past: Traced| model.forward(past, 10);
+        let found = trainer().fit_on_tape(&mut tape, &train, forward).unwrap();
+        for (found, expected) in found.epochs().iter().zip(expected.epochs()) {
+            let near = |found: f64, expected: f64| {
+                assert!((found - expected).abs() < 1e-4 * expected, "{found} is not {expected}");
+            };
+            near(found.loss, expected.loss);
+            near(found.train_mse_all, expected.train_mse_all);
+            near(found.validation_mse, expected.validation_mse);
+        }
+        for ((name, found), (_, expected)) in tape.parameters().iter().zip(fused.parameters()) {
+            for (found, expected) in found.to_vec().iter().zip(expected.to_vec()) {
+                let error = (found - expected).abs();
+                assert!(error < 1e-4, "{optimizer}, {name}: {found} is not {expected}");
+            }
+        }
+    }
 }
 
 #[test]

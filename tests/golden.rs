@@ -87,31 +87,37 @@ fn check(name: &str, decoder_input: DecoderInput) {
         assert_close(&name, &gradient(parameter, &gradients), &expected);
     }
 
-    let mut clipped = gradients;
-    let norm = clip_gradients(&model, &mut clipped, 0.5).unwrap();
+    // From weights of zero, a step of 1 along the clipped gradient ends at it.
+    let mut from_zero = model.clone();
+    for (_, mut parameter) in from_zero.parameters_mut() {
+        let size = parameter.shape().iter().product();
+        parameter.copy_from(&vec![0.0; size]);
+    }
+    let (optimizer, clip_norm) = (Optimizer::Sgd { momentum: 0.0 }, Some(0.5));
+    let mut sgd = Descent { optimizer, learning_rate: 1.0, clip_norm, ..Default::default() };
+    let norm = sgd.update(&mut from_zero, gradients).unwrap();
     assert_close("norm", &[norm as f32], &golden.values("norm"));
-    for (name, parameter) in model.parameters() {
-        let expected = golden.values(&format!("clipped.{name}"));
-        assert_close(&name, &gradient(parameter, &clipped), &expected);
+    for (name, parameter) in from_zero.parameters() {
+        let found: Vec<f32> = parameter.to_vec().iter().map(|weight| -weight).collect();
+        assert_close(&name, &found, &golden.values(&format!("clipped.{name}")));
     }
 
-    let mut adam = Adam::new(0.01, 0.02);
-    check_training(&golden, "adam", |model, gradients| adam.update(model, gradients));
-    let mut rms_prop = RmsProp::new(0.007, 0.02, 0.92, 0.5);
-    check_training(&golden, "rmsprop", |model, gradients| rms_prop.update(model, gradients));
-    let mut sgd = Sgd::new(0.05, 0.02, 0.9);
-    check_training(&golden, "sgd", |model, gradients| sgd.update(model, gradients));
+    for (name, optimizer, learning_rate) in [
+        ("adam", Optimizer::Adam, 0.01),
+        ("rmsprop", Optimizer::RmsProp { decay: 0.92, momentum: 0.5 }, 0.007),
+        ("sgd", Optimizer::Sgd { momentum: 0.9 }, 0.05),
+    ] {
+        let weight_decay = 0.02;
+        let descent = Descent { optimizer, learning_rate, weight_decay, ..Default::default() };
+        check_training(&golden, name, descent);
+    }
 }
 
-fn check_training(
-    golden: &Golden,
-    optimizer: &str,
-    mut update: impl FnMut(&mut Seq2Seq, Gradients<f32, Cpu>) -> Result<()>,
-) {
+fn check_training(golden: &Golden, optimizer: &str, mut descent: Descent) {
     let (mut model, data) = (golden.model(), golden.data());
     for _ in 0..3 {
         let (_, gradients) = loss_of(&model, &data);
-        update(&mut model, gradients).unwrap();
+        descent.update(&mut model, gradients).unwrap();
     }
     for (name, parameter) in model.parameters() {
         let name = format!("{optimizer}.{name}");

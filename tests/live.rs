@@ -171,6 +171,27 @@ fn elsewhere_fit_prints_a_line_an_epoch() {
     }
 }
 
+/// A network on the tape, and no validation part.
+#[test]
+fn every_training_shows_its_progress() {
+    if in_a_process_of_its_own() {
+        let (train, _) = data(200);
+        let hyperparameters = Hyperparameters { epochs: 3, ..Default::default() };
+        let mut dense = Dense::new(2, 2, &mut Initializer::new(1), &Cpu::default()).unwrap();
+        let trainer = Trainer::new(&hyperparameters);
+        trainer.fit_on_tape(&mut dense, &train, Dense::forward).unwrap();
+        return;
+    }
+    let name = "every_training_shows_its_progress";
+    let text = output_of(name, &[]);
+    assert!(text.contains("training on dfdx's tape") && !text.contains("validation MSE"), "{text}");
+    let lines: Vec<_> = text.lines().filter(|line| line.starts_with("epoch ")).collect();
+    assert!(lines.len() == 3 && lines[2].starts_with("epoch 3/3 [###############]  train MSE "));
+    let (marks, _) = marks(&output_of(name, &["SEQ2SEQ_NOTEBOOK"]));
+    check_one_output(&marks);
+    assert!(!svg(&marks[0]).contains("alidation"), "{}", svg(&marks[0]));
+}
+
 fn two_pictures() -> [Picture; 2] {
     [1, 2].map(|steps| plot::unrolled(&[3], steps).unwrap())
 }

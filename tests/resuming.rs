@@ -150,6 +150,92 @@ fn what_is_no_checkpoint_is_refused() {
     assert_eq!(fs::read(&path).unwrap(), whole, "the checkpoint was touched");
 }
 
+/// A network of an LSTM and a dense layer.
+fn forward((lstm, dense): &(Lstm, Dense), past: Traced) -> Result<Traced> {
+    let (last, _) = lstm.forward_last(past, None)?;
+    let output = dense.forward_step(last)?;
+    let (batch, steps) = *output.shape();
+    Ok(output.reshape_like(&(batch, steps, 1)))
+}
+
+fn network(future_steps: usize, seed: u64) -> (Lstm, Dense) {
+    let (dev, mut init) = (Cpu::default(), Initializer::new(seed));
+    let lstm = Lstm::new(1, &[8], &mut init, &dev).unwrap();
+    (lstm, Dense::new(8, future_steps, &mut init, &dev).unwrap())
+}
+
+fn all_weights(model: &impl Parameters<f32, Cpu>) -> Vec<u32> {
+    model.parameters().iter().flat_map(|(_, p)| p.to_vec()).map(f32::to_bits).collect()
+}
+
+/// The training is cut by an error of its network, and goes on in another model of the same sizes.
+#[test]
+fn a_training_on_the_tape_goes_on_and_comes_to_the_same() {
+    let (train, validation) = data(1);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint");
+    let steps = validation.future_steps();
+    for (optimizer, with_validation) in [
+        (Optimizer::Adam, true),
+        (Optimizer::RmsProp { decay: 0.9, momentum: 0.5 }, false),
+        (Optimizer::Sgd { momentum: 0.9 }, true),
+    ] {
+        let settings = Hyperparameters {
+            optimizer,
+            epochs: 5,
+            learning_rate: 0.002,
+            patience: with_validation.then_some(5),
+            schedule: Schedule::Cosine { warmup_fraction: 0.1 },
+            ..settings()
+        };
+        let of = |trainer: Trainer<'_>, network: &mut _, calls: usize| {
+            let count = std::cell::Cell::new(0);
+            let cut = |network: &(Lstm, Dense), past: Traced| {
+                count.set(count.get() + 1);
+                match count.get() > calls {
+                    true => Err(Error::Training("cut".to_owned())),
+                    false => forward(network, past),
+                }
+            };
+            trainer.quiet().fit_on_tape(network, &train, cut)
+        };
+        let with = |trainer| match with_validation {
+            true => Trainer::validation(trainer, &validation),
+            false => trainer,
+        };
+        let trainer = || with(Trainer::new(&settings));
+        let mut whole = network(steps, 1);
+        let expected = of(trainer(), &mut whole, usize::MAX).unwrap();
+
+        // Four steps and a prediction or two an epoch: cut in the third one.
+        let mut model = network(steps, 1);
+        let cut = of(trainer().checkpoint(&path), &mut model, 13);
+        assert_eq!(cut.unwrap_err().to_string(), "cut");
+        let mut other = network(steps, 2);
+        load_weights(&mut other, &path).unwrap();
+        assert!(all_weights(&other) == all_weights(&model));
+
+        let mut resumed = network(steps, 3);
+        let found = of(with(Trainer::resume(&path).unwrap()), &mut resumed, usize::MAX).unwrap();
+        assert!(all_weights(&resumed) == all_weights(&whole), "{optimizer}");
+        let losses = |h: &History| h.epochs().iter().map(|e| e.loss).collect::<Vec<_>>();
+        assert_eq!(losses(&found), losses(&expected));
+        assert_eq!(found.last().validation_mse.is_nan(), !with_validation);
+
+        // Another model, and another validation part.
+        let refused = of(with(Trainer::resume(&path).unwrap()), &mut network(steps + 1, 1), 0);
+        let message = refused.unwrap_err().to_string();
+        assert!(message.contains("is needed"), "{message}");
+        let message = match with_validation {
+            true => of(Trainer::resume(&path).unwrap(), &mut resumed, 0),
+            false => of(Trainer::resume(&path).unwrap().validation(&validation), &mut resumed, 0),
+        };
+        let message = message.unwrap_err().to_string();
+        let expected = if with_validation { "None" } else { "the validation part of the training" };
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
 #[test]
 fn nothing_is_lost_when_the_checkpoint_cannot_be_written() {
     let (train, validation) = data(1);

@@ -258,6 +258,60 @@ fn parts_that_do_not_fit_are_refused() {
     assert!(message.contains("batch axis") && message.contains("is 5, but 4"), "{message}");
 }
 
+/// What is minimised, written out: half the sum of squares over all steps and features, and the penalty on the
+/// weights after the epoch.
+#[test]
+fn the_loss_is_half_the_sum_of_squares_and_the_penalty() {
+    let (train, _) = scaled();
+    let hyperparameters = Hyperparameters {
+        learning_rate: 1e-12, // so that no step changes the model
+        weight_decay: 0.5,
+        batch_size: train.len(),
+        epochs: 1,
+        ..Default::default()
+    };
+    let mut model = Seq2Seq::stacked(2, &hyperparameters).unwrap();
+    let history = Trainer::new(&hyperparameters).quiet().fit(&mut model, &train).unwrap();
+    let values = train.future_steps() * train.targets();
+    let squares = weights(&model).concat().iter().map(|&w| f64::from(w).powi(2)).sum::<f64>();
+    let epoch = history.last();
+    let expected = 0.5 * values as f64 * epoch.train_mse_all + 0.5 * 0.5 * squares;
+    assert!((epoch.loss - expected).abs() < 1e-5 * expected, "{} {expected}", epoch.loss);
+}
+
+#[test]
+fn a_validation_part_changes_nothing_but_what_is_measured() {
+    let (train, validation) = scaled();
+    let hyperparameters = Hyperparameters { epochs: 2, ..Default::default() };
+    let mut model = Seq2Seq::stacked(2, &hyperparameters).unwrap();
+    let mut epochs = 0;
+    let trainer = Trainer::new(&hyperparameters).quiet().after_epoch(|number, epoch| {
+        epochs += 1;
+        assert!(number == epochs && epoch.validation_mse.is_nan());
+    });
+    let history = trainer.fit(&mut model, &train).unwrap();
+    assert_eq!(epochs, 2);
+    assert!(history.last().validation_mse_all.is_nan());
+    let text = history.to_string();
+    assert!(text.contains("best train MSE") && !text.contains("validation"), "{text}");
+    let alt = plot::losses(&history).unwrap().alt().to_owned();
+    assert!(alt.contains("Training MSE") && !alt.contains("alidation"), "{alt}");
+    // Where nothing is validated, the training error decides.
+    let lowest = history.epochs().iter().map(|e| e.train_mse_all).fold(f64::MAX, f64::min);
+    assert_eq!(history.best().train_mse_all, lowest);
+    let (other, measured) = trained(&hyperparameters);
+    assert_eq!(weights(&model), weights(&other));
+    assert_eq!(history.last().loss, measured.last().loss);
+
+    let patient = Hyperparameters { patience: Some(3), ..hyperparameters };
+    let message = Trainer::new(&patient).fit(&mut model, &train).unwrap_err().to_string();
+    let expected = "patience is 3, but it must be None without a validation part";
+    assert_eq!(message, expected);
+    let every_step = Trainer::new(&hyperparameters).validation(&validation).at_every_step();
+    let message = every_step.fit(&mut model, &train).unwrap_err().to_string();
+    assert!(message.starts_with("at_every_step is true, but it must be false"), "{message}");
+}
+
 #[test]
 fn a_diverging_training_leaves_the_model_as_it_was() {
     let (train, validation) = scaled();
@@ -266,9 +320,52 @@ fn a_diverging_training_leaves_the_model_as_it_was() {
     let hyperparameters = Hyperparameters { epochs: 3, ..Default::default() };
     let mut model = Seq2Seq::stacked(2, &hyperparameters).unwrap();
     let before = weights(&model);
-    let message = fit(&mut model, &train, &validation, &hyperparameters).unwrap_err().to_string();
-    assert!(message.contains("diverged"), "{message}");
+    let error = fit(&mut model, &train, &validation, &hyperparameters).unwrap_err();
+    assert!(error.is_diverged() && !error.is_interrupted(), "{error}");
+    assert!(matches!(error, Error::Diverged { epoch: 1, .. }), "{error:?}");
+    assert!(error.to_string().contains("diverged"), "{error}");
     assert_eq!(weights(&model), before);
+}
+
+/// With or without a patience, which would keep another one.
+#[test]
+fn after_a_divergence_the_model_has_the_weights_of_the_epoch_before() {
+    let (train, validation) = scaled();
+    // The penalty makes the weights grow with every step, until they are no numbers.
+    let wild = Hyperparameters {
+        optimizer: Optimizer::Sgd { momentum: 0.0 },
+        learning_rate: 0.001,
+        weight_decay: 2200.0,
+        epochs: 5000,
+        ..Default::default()
+    };
+    for patience in [None, Some(5000)] {
+        let wild = Hyperparameters { patience, ..wild };
+        let trainer = |epochs| {
+            let hyperparameters = Hyperparameters { epochs, patience: None, ..wild };
+            let mut model = Seq2Seq::stacked(2, &hyperparameters).unwrap();
+            let trainer = Trainer::new(&hyperparameters).validation(&validation).quiet();
+            trainer.fit(&mut model, &train).unwrap();
+            weights(&model)
+        };
+        let mut model = Seq2Seq::stacked(2, &wild).unwrap();
+        let error = fit_with(&mut model, &train, &validation, &wild, |_, _| {}).unwrap_err();
+        let Error::Diverged { epoch, .. } = error else { panic!("{error}") };
+        assert!(epoch > 2, "{error}");
+        assert_eq!(weights(&model), trainer(epoch - 1));
+
+        let mut model = Seq2Seq::stacked(2, &wild).unwrap();
+        let forward = |model: &Seq2Seq, past: Traced| model.forward(past, 10);
+        let mut done = Vec::new();
+        let trainer = Trainer::new(&wild).validation(&validation).quiet();
+        let trainer = trainer.after_epoch(|number, epoch| done.push((number, *epoch)));
+        let error = trainer.fit_on_tape(&mut model, &train, forward).unwrap_err();
+        let Error::Diverged { epoch, .. } = error else { panic!("{error}") };
+        let (number, last) = done.pop().unwrap();
+        assert_eq!(epoch, number + 1);
+        let prediction = predict_with(&model, &validation, forward).unwrap();
+        assert_eq!(mse(&prediction, &validation).unwrap(), last.validation_mse_all);
+    }
 }
 
 /// The model reads sine and cosine and predicts the sine alone.

@@ -105,7 +105,7 @@ mod tests {
         };
         let message = guarded(1, full).unwrap_err().to_string();
         assert!(
-            message.starts_with("CUDA, GPU 1, can not be used: its memory is full"),
+            message.starts_with("CUDA, GPU 1, cannot be used: its memory is full"),
             "{message}"
         );
         assert!(message.ends_with("Device::Cpu always can"), "{message}");

@@ -115,7 +115,7 @@ mod tests {
         assert_eq!((Device::available(), Device::best()), (vec![Device::Cpu], Device::Cpu));
         Device::Cpu.check().unwrap();
         let message = Device::Cuda(3).check().unwrap_err().to_string();
-        let expected = "CUDA, GPU 3, can not be used: the crate is built without feature `cuda`; \
+        let expected = "CUDA, GPU 3, cannot be used: the crate is built without feature `cuda`; \
                         Device::Cpu always can";
         assert_eq!(message, expected);
     }

@@ -122,13 +122,13 @@ where
 }
 
 /// All weights one after the other, in the order of [`Parameters`].
-pub(crate) fn flat_weights<D: Device<f32>>(model: &impl Parameters<f32, D>) -> Vec<f32> {
+pub(crate) fn flat_weights<D: Device<f32>>(model: &(impl Parameters<f32, D> + ?Sized)) -> Vec<f32> {
     model.parameters().iter().flat_map(|(_, parameter)| parameter.to_vec()).collect()
 }
 
 /// Takes over all weights, in the same order.
 pub(crate) fn set_flat_weights<D: Device<f32>>(
-    model: &mut impl Parameters<f32, D>,
+    model: &mut (impl Parameters<f32, D> + ?Sized),
     weights: &[f32],
 ) {
     let mut rest = weights;

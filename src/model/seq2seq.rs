@@ -11,7 +11,7 @@ use crate::layers::{
     Dense, Gru, Initializer, Input, LastAndStates, Parameter, ParameterMut, Parameters, prefixed,
 };
 use crate::layers::{RecurrentDevice, reference};
-use crate::train::Hyperparameters;
+use crate::settings::Hyperparameters;
 use crate::{Sequence, State};
 
 /// A stacked GRU encoder-decoder.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use super::{DecoderInput, Seq2Seq};
 use crate::error::{Error, Result};
 use crate::file;
-use crate::layers::{Dense, Gru, GruCell, Initializer, Parameters, RecurrentCell};
+use crate::layers::{Dense, Gru, GruCell, Initializer, Parameters, RecurrentCell, flat_weights};
 
 /// The one setting of a model that its weights do not tell, among the file's metadata.
 const DECODER_INPUT: &str = "decoder_input";
@@ -51,9 +51,8 @@ pub fn save_weights<D: Device<f32>>(
     model: &impl Parameters<f32, D>,
     path: impl AsRef<Path>,
 ) -> Result<()> {
-    let saved_type = std::any::type_name_of_val(model).to_owned();
-    let metadata = HashMap::from([(SAVED_TYPE.to_owned(), saved_type)]);
-    write(model, Vec::new(), metadata, path.as_ref())
+    let saved_type = std::any::type_name_of_val(model);
+    Layout::of(model, saved_type).write(&flat_weights(model), &[], None, path.as_ref())
 }
 
 /// Replaces the weights of a layer or a model by those that [`save_weights`] has written to `path`,
@@ -84,19 +83,13 @@ impl Seq2Seq {
     /// # Errors
     /// [`Error::Io`] when the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        self.save_with(Vec::new(), [], path.as_ref())
+        self.layout().write(&flat_weights(self), &[], None, path.as_ref())
     }
 
-    /// As [`Seq2Seq::save`], with further vectors and further metadata in the same file.
-    pub(crate) fn save_with(
-        &self,
-        vectors: Vec<(&str, &[f32])>,
-        metadata: impl IntoIterator<Item = (String, String)>,
-        path: &Path,
-    ) -> Result<()> {
-        let mut all = HashMap::from_iter(metadata);
-        all.insert(DECODER_INPUT.to_owned(), format!("{:?}", self.decoder_input()));
-        write(self, vectors, all, path)
+    /// The form of its file.
+    pub(crate) fn layout(&self) -> Layout {
+        let metadata = (DECODER_INPUT, format!("{:?}", self.decoder_input()));
+        Layout { weights: names_and_shapes(self), metadata }
     }
 
     /// Reads a model that [`Seq2Seq::save`] or a training with a checkpoint has written, or PyTorch under
@@ -113,12 +106,9 @@ impl Seq2Seq {
     /// that has another shape or another type of number, or that has a value that is not finite as f32.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        Self::of_bytes(path, &read(path)?)
-    }
-
-    fn of_bytes(path: &Path, bytes: &[u8]) -> Result<Self> {
-        let file = parse(path, bytes)?;
-        let metadata = metadata(bytes);
+        let bytes = read(path)?;
+        let file = parse(path, &bytes)?;
+        let metadata = metadata(&bytes);
         let named = metadata.get(DECODER_INPUT).map(String::as_str);
         let saved_type = metadata.get(SAVED_TYPE).map(|name| short(name));
         if let (None, Some(other)) = (named, saved_type.filter(|&name| name != "Seq2Seq")) {
@@ -203,36 +193,74 @@ fn matrix(path: &Path, file: &SafeTensors<'_>, name: &str) -> Result<(usize, usi
     }
 }
 
-fn write<D: Device<f32>>(
-    model: &impl Parameters<f32, D>,
-    extra: Vec<(&str, &[f32])>,
-    metadata: HashMap<String, String>,
-    path: &Path,
-) -> Result<()> {
-    let mut names = HashSet::new();
-    let mut tensors = Vec::new();
-    let weights = model.parameters().into_iter().map(|(name, p)| (name, p.shape(), p.to_vec()));
-    let extra =
-        extra.into_iter().map(|(name, v)| (format!("{EXTRA}{name}"), vec![v.len()], v.to_vec()));
-    for (name, shape, values) in weights.chain(extra) {
-        if !names.insert(name.clone()) {
-            return Err(Error::weights(path, format!("two weights are called {name}")));
-        }
-        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        tensors.push((name, shape, bytes));
-    }
-    let mut views = Vec::with_capacity(tensors.len());
-    for (name, shape, bytes) in &tensors {
-        let view = TensorView::new(Dtype::F32, shape.clone(), bytes)
-            .map_err(|e| Error::weights(path, e.to_string()))?;
-        views.push((name.as_str(), view));
-    }
-    let bytes = safetensors::serialize(views, Some(metadata))
-        .map_err(|e| Error::weights(path, e.to_string()))?;
-    file::replace(path, &bytes).map_err(|e| Error::io(path, e))
+/// The form of a model's file: all of it but the values.
+pub(crate) struct Layout {
+    weights: Vec<(String, Vec<usize>)>,
+    metadata: (&'static str, String),
 }
 
-/// A file that [`Seq2Seq::save_with`] has written.
+fn names_and_shapes<D: Device<f32>>(
+    model: &(impl Parameters<f32, D> + ?Sized),
+) -> Vec<(String, Vec<usize>)> {
+    model.parameters().into_iter().map(|(name, weight)| (name, weight.shape())).collect()
+}
+
+impl Layout {
+    /// Of the weights of a layer or a model of this type.
+    pub(crate) fn of<D: Device<f32>>(
+        model: &(impl Parameters<f32, D> + ?Sized),
+        saved_type: &str,
+    ) -> Self {
+        let metadata = (SAVED_TYPE, saved_type.to_owned());
+        Self { weights: names_and_shapes(model), metadata }
+    }
+
+    /// How many numbers the weights are.
+    pub(crate) fn values(&self) -> usize {
+        self.weights.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
+    }
+
+    /// Writes a file with these weights, one after the other. What a checkpoint needs beside them are further
+    /// vectors, and further metadata.
+    pub(crate) fn write(
+        &self,
+        mut weights: &[f32],
+        vectors: &[(&str, &[f32])],
+        metadata: Option<(String, String)>,
+        path: &Path,
+    ) -> Result<()> {
+        let mut names = HashSet::new();
+        let mut tensors = Vec::new();
+        for (name, shape) in &self.weights {
+            if !names.insert(name) {
+                return Err(Error::weights(path, format!("two weights are called {name}")));
+            }
+            let (values, others) = weights.split_at(shape.iter().product());
+            tensors.push((name.clone(), shape.clone(), bytes_of(values)));
+            weights = others;
+        }
+        for (name, values) in vectors {
+            tensors.push((format!("{EXTRA}{name}"), vec![values.len()], bytes_of(values)));
+        }
+        let mut views = Vec::with_capacity(tensors.len());
+        for (name, shape, bytes) in &tensors {
+            let view = TensorView::new(Dtype::F32, shape.clone(), bytes)
+                .map_err(|e| Error::weights(path, e.to_string()))?;
+            views.push((name.as_str(), view));
+        }
+        let (name, value) = &self.metadata;
+        let metadata = metadata.into_iter().chain([(name.to_string(), value.clone())]).collect();
+        let bytes = safetensors::serialize(views, Some(metadata))
+            .map_err(|e| Error::weights(path, e.to_string()))?;
+        file::replace(path, &bytes).map_err(|e| Error::io(path, e))
+    }
+}
+
+fn bytes_of(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+/// A file that [`Layout::write`] has written.
 pub(crate) struct Extras {
     path: PathBuf,
     bytes: Vec<u8>,
@@ -247,8 +275,12 @@ impl Extras {
         Ok(Self { path: path.to_owned(), bytes, metadata })
     }
 
-    pub(crate) fn model(&self) -> Result<Seq2Seq> {
-        Seq2Seq::of_bytes(&self.path, &self.bytes)
+    /// Replaces the weights of `model` by those of the file.
+    pub(crate) fn load_into<D: Device<f32>>(
+        &self,
+        model: &mut (impl Parameters<f32, D> + ?Sized),
+    ) -> Result<()> {
+        copy_into(model, &self.path, &parse(&self.path, &self.bytes)?)
     }
 
     pub(crate) fn metadata(&self, name: &str) -> Option<&str> {
@@ -318,7 +350,7 @@ fn other_kind(bytes: &[u8]) -> Option<&'static str> {
 
 /// Takes every weight of the model from the file, or, when one does not fit, none at all.
 fn copy_into<D: Device<f32>>(
-    model: &mut impl Parameters<f32, D>,
+    model: &mut (impl Parameters<f32, D> + ?Sized),
     path: &Path,
     file: &SafeTensors<'_>,
 ) -> Result<()> {

@@ -7,7 +7,7 @@ use super::describe::{brief, change, range};
 use super::picture::{Drawing, Drawn};
 use super::style::{Entry, GRID, HEADER, INK, Marker, TRAIN, VALIDATION, header, text};
 use crate::error::Result;
-use crate::train::{Epoch, History};
+use crate::history::{Epoch, History};
 
 /// The errors (MSE of feature 0) of both parts, epoch by epoch, on a logarithmic axis. A dot marks the
 /// [best](History::best) epoch: with more than one feature, it need not lie at the lowest point.
@@ -30,9 +30,17 @@ pub(super) struct Losses<'a> {
 }
 
 impl Losses<'_> {
-    /// The index of the best epoch, which is the one that a patience keeps.
+    /// The index of the best epoch, which is the one that a patience keeps, if there is a validation part.
     fn best(&self) -> Option<usize> {
-        Epoch::best_of(self.epochs)
+        Epoch::best_of(self.epochs).filter(|&best| self.epochs[best].is_validated())
+    }
+
+    /// Says an error on the validation part, if there is one.
+    fn validation(&self, error: impl FnOnce() -> String) -> String {
+        match self.best() {
+            Some(_) => format!(", validation MSE {}", error()),
+            None => String::new(),
+        }
     }
 }
 
@@ -47,19 +55,19 @@ impl Drawing for Losses<'_> {
             return match self.epochs {
                 [only] => format!(
                     "Line chart, error while training. x axis: epoch, 1; {axes}. \
-                     Training MSE {}, validation MSE {}.",
+                     Training MSE {}{}.",
                     brief(only.train_mse),
-                    brief(only.validation_mse)
+                    self.validation(|| brief(only.validation_mse))
                 ),
                 _ => "Line chart, error while training. No epoch is done yet.".to_owned(),
             };
         };
         let mut alt = format!(
             "Line chart, error while training. x axis: epoch, {}; {axes}. \
-             Training MSE {}, validation MSE {}",
+             Training MSE {}{}",
             range(1.0, self.epochs.len() as f64),
             change(first.train_mse, last.train_mse),
-            change(first.validation_mse, last.validation_mse)
+            self.validation(|| change(first.validation_mse, last.validation_mse))
         );
         if let Some(best) = self.best() {
             let mse = brief(self.epochs[best].validation_mse);
@@ -71,8 +79,10 @@ impl Drawing for Losses<'_> {
     fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
         let (top, chart) = area.split_vertically(HEADER);
         let (epochs, best) = (self.epochs, self.best());
-        let mut entries =
-            vec![Entry::line("training part", TRAIN), Entry::line("validation part", VALIDATION)];
+        let mut entries = vec![Entry::line("training part", TRAIN)];
+        if best.is_some() || epochs.is_empty() {
+            entries.push(Entry::line("validation part", VALIDATION));
+        }
         entries.extend(best.map(|best| {
             let label = format!("best validation MSE {}", brief(epochs[best].validation_mse));
             Entry { color: VALIDATION, ..Entry::marker(label, Marker::Full) }
@@ -105,6 +115,7 @@ impl Drawing for Losses<'_> {
             // From the last one back, so that it is always there.
             let every = part.len().div_ceil(self.points).max(1);
             let points = part.iter().enumerate().rev().step_by(every);
+            let points = points.filter(|(_, mse)| !mse.is_nan());
             let points = points.map(|(i, &mse)| ((i + 1) as f64, mse)).rev();
             chart.draw_series(LineSeries::new(points, color.stroke_width(3)))?;
         }

@@ -7,7 +7,7 @@ use super::losses::Losses;
 use super::picture::{Drawing, Drawn, draw_svg};
 use super::style::{GRID, TRAIN, anchored};
 use crate::error::Result;
-use crate::train::Epoch;
+use crate::history::Epoch;
 
 const SIZE: (u32, u32) = (860, 436);
 /// Height of the strip above the curve.

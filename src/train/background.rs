@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::fit::{Step, Watched, check, run};
-use super::progress::seconds_left;
-use super::{End, Epoch, History, Hyperparameters};
-use crate::data::Dataset;
+use super::engine::{Step, Watch};
+use super::progress::{errors, seconds_left};
 use crate::error::{Error, Result};
+use crate::history::{End, Epoch, History};
 use crate::interrupt;
 use crate::model::Seq2Seq;
+use crate::settings::Hyperparameters;
 
 /// How often [`Training::finish`] looks for an interrupt.
 const POLL: Duration = Duration::from_millis(20);
@@ -20,6 +20,7 @@ const POLL: Duration = Duration::from_millis(20);
 /// A training in the background: one cell starts it and returns at once, others look at it, stop it,
 /// and take the trained model. It is the training of [`fit`](super::fit), with the same result, but what
 /// the cells compute comes first: after each step it lets them have the threads.
+/// [`Trainer::spawn_on_tape`](super::Trainer::spawn_on_tape) starts one of any network.
 ///
 /// Dropped, it stops: a cell that is run again replaces the training of before.
 ///
@@ -37,9 +38,9 @@ const POLL: Duration = Duration::from_millis(20);
 /// assert_eq!(history.epochs().len(), 3);
 /// # Ok::<(), Error>(())
 /// ```
-pub struct Training {
+pub struct Training<M = Seq2Seq> {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<Result<(Seq2Seq, History)>>>,
+    thread: Option<JoinHandle<Result<(M, History)>>>,
     /// Disconnected when the thread ends. In a mutex, so that threads can share the training.
     ended: Mutex<Receiver<()>>,
     hyperparameters: Hyperparameters,
@@ -53,7 +54,9 @@ struct Shared {
 
 struct Progress {
     started: Instant,
-    /// The epochs that are done.
+    /// Epochs that were done when it started.
+    first: usize,
+    /// All that are done.
     epochs: Vec<Epoch>,
     /// Steps that are done in the one after them, and all its steps.
     step: (usize, usize),
@@ -65,60 +68,53 @@ impl Shared {
     }
 }
 
-impl Training {
-    /// Starts to train a copy of `model`.
-    ///
-    /// # Errors
-    /// As [`fit`](super::fit), for what it refuses before it trains; and [`Error::Data`] when the
-    /// system has no thread left.
-    pub fn spawn(
-        model: &Seq2Seq,
-        train: &Dataset,
-        validation: &Dataset,
-        hyperparameters: &Hyperparameters,
+impl<M: Send + 'static> Training<M> {
+    /// Starts `work`, a training that goes on after these epochs, in a thread.
+    pub(super) fn start(
+        hyperparameters: Hyperparameters,
+        epochs: Vec<Epoch>,
+        work: impl FnOnce(&mut Watch<'_>) -> Result<(M, History)> + Send + 'static,
     ) -> Result<Self> {
-        check(model, train, validation, hyperparameters)?;
-        let progress = Progress { started: Instant::now(), epochs: Vec::new(), step: (0, 1) };
-        let shared =
-            Arc::new(Shared { stop: AtomicBool::new(false), progress: Mutex::new(progress) });
+        let (started, first) = (Instant::now(), epochs.len());
+        let progress = Mutex::new(Progress { started, first, epochs, step: (0, 1) });
+        let shared = Arc::new(Shared { stop: AtomicBool::new(false), progress });
         let watched = Arc::clone(&shared);
-        let (mut model, train, validation) = (model.clone(), train.clone(), validation.clone());
-        let hyperparameters = *hyperparameters;
         let (ends, ended) = channel();
         let work = move || {
             let _ends = ends;
-            let after_step = |step: &Step| {
-                watched.progress().step = (step.number, step.steps);
-                if watched.stop.load(Ordering::Relaxed) {
-                    return ControlFlow::Break(End::Stopped);
-                }
-                ControlFlow::Continue(())
-            };
-            let after_epoch = |_, epoch: &Epoch| {
-                let mut progress = watched.progress();
-                progress.epochs.push(*epoch);
-                progress.step.0 = 0;
-            };
-            // An interrupt is for the cell that runs, which is another one.
-            let interrupted = || false;
-            let watched = Watched { after_step, after_epoch, interrupted, yields: true };
-            let history = run(&mut model, &train, &validation, &hyperparameters, None, watched)?;
-            Ok((model, history))
+            work(&mut Watch {
+                after_step: &mut |step: &Step| {
+                    watched.progress().step = (step.number, step.steps);
+                    match watched.stop.load(Ordering::Relaxed) {
+                        true => ControlFlow::Break(End::Stopped),
+                        false => ControlFlow::Continue(()),
+                    }
+                },
+                after_epoch: &mut |_, epoch| {
+                    let mut progress = watched.progress();
+                    progress.epochs.push(*epoch);
+                    progress.step.0 = 0;
+                },
+                // An interrupt is for the cell that runs, which is another one.
+                interrupted: &|| false,
+                yields: true,
+            })
         };
-        let thread = thread::Builder::new()
-            .name("training".to_owned())
-            .spawn(work)
-            .map_err(|error| Error::Data(format!("no thread for the training: {error}")))?;
-        Ok(Self { shared, thread: Some(thread), ended: Mutex::new(ended), hyperparameters })
+        let thread = thread::Builder::new().name("training".to_owned()).spawn(work);
+        let none = |error| Error::Training(format!("there is no thread for the training: {error}"));
+        let thread = Some(thread.map_err(none)?);
+        Ok(Self { shared, thread, ended: Mutex::new(ended), hyperparameters })
     }
+}
 
+impl<M> Training<M> {
     /// The epochs so far.
     ///
     /// # Errors
-    /// [`Error::Data`] until the first one is done.
+    /// [`Error::Training`] until the first one is done.
     pub fn history(&self) -> Result<History> {
         let epochs = self.shared.progress().epochs.clone();
-        let none = || Error::Data("no epoch of this training is done yet".to_owned());
+        let none = || Error::Training("no epoch of this training is done yet".to_owned());
         History::new(epochs).ok_or_else(none)
     }
 
@@ -137,8 +133,8 @@ impl Training {
     /// [`End::Stopped`].
     ///
     /// # Errors
-    /// As [`fit`](super::fit), and [`Error::Data`] when the training panicked.
-    pub fn finish(mut self) -> Result<(Seq2Seq, History)> {
+    /// As [`Trainer`](super::Trainer), and [`Error::Training`] when the training panicked.
+    pub fn finish(mut self) -> Result<(M, History)> {
         let work = interrupt::watch();
         let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
         while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(POLL) {
@@ -149,18 +145,18 @@ impl Training {
         }
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(result)) => result,
-            _ => Err(Error::Data("the training panicked; its message stands above".to_owned())),
+            _ => Err(Error::Training("the training panicked: see the message above".to_owned())),
         }
     }
 }
 
-impl Drop for Training {
+impl<M> Drop for Training<M> {
     fn drop(&mut self) {
         self.stop();
     }
 }
 
-impl fmt::Display for Training {
+impl<M> fmt::Display for Training<M> {
     /// How far it is, and how long it will take.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let progress = self.shared.progress();
@@ -169,22 +165,22 @@ impl fmt::Display for Training {
         let elapsed = progress.started.elapsed();
         write!(f, "epoch {:.1} of {}", done, self.hyperparameters.epochs)?;
         if let Some(epoch) = progress.epochs.last() {
-            let Epoch { train_mse, validation_mse, .. } = epoch;
-            write!(f, ", train MSE {train_mse:.5}, validation MSE {validation_mse:.5}")?;
+            f.write_str(&errors(epoch, ", "))?;
         }
         if !self.is_running() {
             return write!(f, ", ended");
         }
         write!(f, ", {:.0} s so far", elapsed.as_secs_f64())?;
-        if done > 0.0 {
-            let left = seconds_left(&self.hyperparameters, elapsed, done, 0.0);
+        let first = progress.first as f64;
+        if done > first {
+            let left = seconds_left(&self.hyperparameters, elapsed, done, first);
             write!(f, ", {left:.0} s to go")?;
         }
         Ok(())
     }
 }
 
-impl fmt::Debug for Training {
+impl<M> fmt::Debug for Training<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Training").field("running", &self.is_running()).finish_non_exhaustive()
     }

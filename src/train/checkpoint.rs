@@ -3,13 +3,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::course::Course;
-use super::{Epoch, Hyperparameters};
+use super::descent::Memory;
+use super::engine::Engine;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
+use crate::history::Epoch;
 use crate::kernels::level::Level;
-use crate::kernels::seq2seq::TrainStep;
-use crate::layers::flat_weights;
-use crate::model::{Extras, Seq2Seq};
+use crate::model::{Extras, Layout};
+use crate::settings::Hyperparameters;
 
 /// The file is renewed at most once in this time, because an epoch may take a thousandth of it.
 const RENEWAL: Duration = Duration::from_secs(1);
@@ -26,6 +27,8 @@ const BEST: &str = "best";
 /// The file of a training that can go on: a model, and beside it what only the training knows.
 pub(super) struct Checkpoint {
     path: PathBuf,
+    layout: Layout,
+    hyperparameters: Hyperparameters,
     parts: Parts,
     /// What was read, until the training has taken it over.
     found: Option<Found>,
@@ -35,17 +38,13 @@ pub(super) struct Checkpoint {
     renewal: Duration,
 }
 
-struct Found {
+/// What a checkpoint holds.
+pub(super) struct Found {
+    pub(super) path: PathBuf,
+    pub(super) file: Extras,
     state: State,
     memory: Memory,
     best: Option<Vec<f32>>,
-}
-
-/// The memory of a [`TrainStep`].
-struct Memory {
-    momentum: Vec<f32>,
-    square: Vec<f32>,
-    steps: i32,
 }
 
 /// What stands in the metadata, as JSON.
@@ -74,28 +73,18 @@ struct Form {
 #[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Parts {
     training: u32,
-    validation: u32,
+    validation: Option<u32>,
 }
 
 impl Parts {
-    fn of(train: &Dataset, validation: &Dataset) -> Self {
-        Self { training: fingerprint(train), validation: fingerprint(validation) }
+    fn of(train: &Dataset, validation: Option<&Dataset>) -> Self {
+        Self { training: fingerprint(train), validation: validation.map(fingerprint) }
     }
 }
 
-impl Checkpoint {
-    /// Of a training that begins.
-    pub(super) fn new(path: &Path, train: &Dataset, validation: &Dataset) -> Self {
-        let (path, parts) = (path.to_owned(), Parts::of(train, validation));
-        Self { path, parts, found: None, unwritten: None, written: None, renewal: RENEWAL }
-    }
-
-    /// Of a training that goes on, on the same series; its model, and its hyperparameters.
-    pub(super) fn read(
-        path: &Path,
-        train: &Dataset,
-        validation: &Dataset,
-    ) -> Result<(Self, Seq2Seq, Hyperparameters)> {
+impl Found {
+    /// Reads a checkpoint.
+    pub(super) fn read(path: &Path) -> Result<Self> {
         let file = Extras::read(path)?;
         let missing = |what: &str| Error::weights(path, format!("{what}: it is not a checkpoint"));
         let state = file.metadata(STATE).ok_or_else(|| missing("it tells of no training"))?;
@@ -113,38 +102,24 @@ impl Checkpoint {
             serde_json::from_str(state).map_err(|error| missing(&error.to_string()))?;
         let vector =
             |name: &str| file.vector(name)?.ok_or_else(|| missing(&format!("{name} is missing")));
-        let new = Self::new(path, train, validation);
-        for (part, data, found, given) in [
-            ("training", train, state.parts.training, new.parts.training),
-            ("validation", validation, state.parts.validation, new.parts.validation),
-        ] {
-            if found != given {
-                return Err(Error::Data(format!(
-                    "the {part} part of the training in {} was another one than these {} series: \
-                     make it with the same settings and seed",
-                    path.display(),
-                    data.len()
-                )));
-            }
-        }
-        let hyperparameters = state.hyperparameters;
         let (momentum, square) = (vector(MOMENTUM)?, vector(SQUARE)?);
         let best = state.best.map(|_| vector(BEST)).transpose()?;
-        let model = file.model()?;
-        let weights = flat_weights(&model).len();
-        let as_long = |vector: &Vec<f32>| vector.len() == weights;
-        let fit = as_long(&momentum) && as_long(&square) && best.as_ref().is_none_or(as_long);
-        if !fit || state.best.unwrap_or(0) >= state.epochs.len() {
-            return Err(missing("its parts do not fit together"));
-        }
         let memory = Memory { momentum, square, steps: state.steps };
-        let found = Some(Found { state, memory, best });
-        Ok((Self { found, ..new }, model, hyperparameters))
+        Ok(Self { path: path.to_owned(), file, state, memory, best })
+    }
+
+    pub(super) fn hyperparameters(&self) -> &Hyperparameters {
+        &self.state.hyperparameters
+    }
+
+    /// The epochs that are done.
+    pub(super) fn epochs(&self) -> &[Epoch] {
+        &self.state.epochs
     }
 
     /// What is to be said where the training so far used other instructions than this machine does.
     pub(super) fn other_instructions(&self) -> Option<String> {
-        let (before, now) = (&self.found.as_ref()?.state.instructions, instructions());
+        let (before, now) = (&self.state.instructions, instructions());
         (*before != now).then(|| {
             format!(
                 "it was trained with {before} instructions and goes on with {now}: the results differ \
@@ -153,57 +128,98 @@ impl Checkpoint {
         })
     }
 
-    /// The epochs that are done.
-    pub(super) fn epochs(&self) -> &[Epoch] {
-        self.found.as_ref().map_or(&[], |found| &found.state.epochs)
-    }
-
-    /// The course of the training, which goes on where the file ends.
-    pub(super) fn restore(
-        &mut self,
-        step: &mut TrainStep,
-        hyperparameters: &Hyperparameters,
-    ) -> Course {
-        let Some(Found { state, memory, best }) = self.found.take() else {
-            return Course::new(hyperparameters);
+    /// Refuses other series than those of the training so far.
+    fn check_parts(&self, train: &Dataset, validation: Option<&Dataset>) -> Result<()> {
+        let (before, given) = (self.state.parts, Parts::of(train, validation));
+        let (part, data) = match before {
+            before if before == given => return Ok(()),
+            before if before.training != given.training => ("training", Some(train)),
+            _ => ("validation", validation),
         };
-        step.set_memory(&memory.momentum, &memory.square, memory.steps);
-        Course::resumed(hyperparameters, state.epochs, state.best.zip(best))
+        let given = data.map_or("none".to_owned(), |data| format!("these {} series", data.len()));
+        Err(Error::Data(format!(
+            "the {part} part of the training in {} was another one than {given}: make it with the \
+             same settings and seed",
+            self.path.display()
+        )))
     }
 
-    /// Takes in what an epoch has come to: `model` has its weights. Renews the file, unless that is
-    /// too soon.
+    /// Refuses a file whose vectors are not as long as the weights of its model.
+    fn check_lengths(&self, weights: usize) -> Result<()> {
+        let as_long = |vector: &Vec<f32>| vector.len() == weights;
+        let Memory { momentum, square, .. } = &self.memory;
+        let fit = as_long(momentum) && as_long(square) && self.best.as_ref().is_none_or(as_long);
+        if fit && self.state.best.unwrap_or(0) < self.state.epochs.len() {
+            return Ok(());
+        }
+        let reason = "its parts do not fit together: it is not a checkpoint";
+        Err(Error::weights(&self.path, reason))
+    }
+}
+
+impl Checkpoint {
+    /// Of a training that begins, or of one that goes on from what was found.
+    pub(super) fn new(
+        path: &Path,
+        layout: Layout,
+        hyperparameters: &Hyperparameters,
+        (train, validation): (&Dataset, Option<&Dataset>),
+        found: Option<Found>,
+    ) -> Result<Self> {
+        if let Some(found) = &found {
+            found.check_parts(train, validation)?;
+            found.check_lengths(layout.values())?;
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            layout,
+            hyperparameters: *hyperparameters,
+            parts: Parts::of(train, validation),
+            found,
+            unwritten: None,
+            written: None,
+            renewal: RENEWAL,
+        })
+    }
+
+    /// What the training goes on from.
+    pub(super) fn found(&self) -> Option<&Found> {
+        self.found.as_ref()
+    }
+
+    /// The course of the training, which goes on where the file ends, with what the optimiser remembers.
+    pub(super) fn restore(&mut self, engine: &mut dyn Engine) -> Course {
+        let Some(Found { state, memory, best, .. }) = self.found.take() else {
+            return Course::new(&self.hyperparameters);
+        };
+        engine.set_memory(memory);
+        Course::resumed(&self.hyperparameters, state.epochs, state.best.zip(best))
+    }
+
+    /// Takes in what an epoch has come to. Renews the file, unless that is too soon.
     pub(super) fn after_epoch(
         &mut self,
-        model: &Seq2Seq,
-        step: &TrainStep,
+        weights: &[f32],
+        memory: Memory,
         course: &Course,
-        hyperparameters: &Hyperparameters,
     ) -> Result<()> {
-        let (momentum, square, steps) = step.memory();
-        let (momentum, square) = (momentum.to_vec(), square.to_vec());
-        self.unwritten = Some(Memory { momentum, square, steps });
+        self.unwritten = Some(memory);
         let due = self.written.is_none_or(|written| written.elapsed() >= self.renewal);
         if due || course.next_epoch().is_none() {
-            self.finish(model, course, hyperparameters)?;
+            self.finish(weights, course)?;
         }
         Ok(())
     }
 
-    /// Renews the file, unless the last epoch is in it. `model` and `course` are as they were then.
-    pub(super) fn finish(
-        &mut self,
-        model: &Seq2Seq,
-        course: &Course,
-        hyperparameters: &Hyperparameters,
-    ) -> Result<()> {
+    /// Renews the file, unless the last epoch is in it. `weights` and `course` are as they were then.
+    pub(super) fn finish(&mut self, weights: &[f32], course: &Course) -> Result<()> {
         let Some(Memory { momentum, square, steps }) = self.unwritten.take() else {
             return Ok(());
         };
         let (epochs, best) = course.so_far();
         let state = State {
             form: FORM,
-            hyperparameters: *hyperparameters,
+            hyperparameters: self.hyperparameters,
             epochs: epochs.to_vec(),
             best: best.map(|(index, _)| index),
             steps,
@@ -214,7 +230,7 @@ impl Checkpoint {
             .map_err(|error| Error::weights(&self.path, error.to_string()))?;
         let mut vectors = vec![(MOMENTUM, &momentum[..]), (SQUARE, &square)];
         vectors.extend(best.map(|(_, weights)| (BEST, weights)));
-        model.save_with(vectors, [(STATE.to_owned(), json)], &self.path)?;
+        self.layout.write(weights, &vectors, Some((STATE.to_owned(), json)), &self.path)?;
         self.written = Some(Instant::now());
         Ok(())
     }
@@ -239,8 +255,14 @@ fn fingerprint(data: &Dataset) -> u32 {
 mod tests {
     use super::*;
     use crate::data::{NoisyTwoSines, WindowScaler, noisy_two_sines};
-    use crate::train::fit::{Step, Watched, run};
-    use crate::train::{End, History, Optimizer, Schedule, resume};
+    use crate::history::{End, History};
+    use crate::kernels::optimizer::Optimizer;
+    use crate::layers::flat_weights;
+    use crate::model::Seq2Seq;
+    use crate::settings::Schedule;
+    use crate::train::engine::{Step, Watch};
+    use crate::train::resume;
+    use crate::train::run::{Job, Trainable};
     use std::ops::ControlFlow;
     use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -265,8 +287,7 @@ mod tests {
 
     /// The epochs that a checkpoint tells of.
     fn epochs_in(path: &Path) -> usize {
-        let (train, validation) = data();
-        Checkpoint::read(path, &train, &validation).unwrap().0.epochs().len()
+        Found::read(path).unwrap().epochs().len()
     }
 
     /// What ends a training in the second step of its epoch 7.
@@ -287,8 +308,8 @@ mod tests {
         let (train, validation) = data();
         let mut model = Seq2Seq::stacked(1, settings).unwrap();
         let interrupted = AtomicBool::new(false);
-        let watched = Watched {
-            after_step: |step: &Step| {
+        let mut watch = Watch {
+            after_step: &mut |step: &Step| {
                 let here = (step.epoch, step.number) == (7, 2);
                 interrupted.store(here && cut == Cut::Interrupt, Ordering::Relaxed);
                 match here && cut == Cut::Stop {
@@ -296,18 +317,25 @@ mod tests {
                     false => ControlFlow::Continue(()),
                 }
             },
-            after_epoch: |number, _: &Epoch| after_epoch(number),
-            interrupted: || interrupted.load(Ordering::Relaxed),
+            after_epoch: &mut |number, _: &Epoch| after_epoch(number),
+            interrupted: &|| interrupted.load(Ordering::Relaxed),
             yields: false,
         };
-        let outcome = run(&mut model, &train, &validation, settings, checkpoint, watched);
+        let (train, validation) = (&train, Some(&validation));
+        let mut job = Job { hyperparameters: settings, train, validation, checkpoint };
+        let outcome = model.train(&mut job, &mut watch);
         (model, outcome)
     }
 
     /// A checkpoint that is renewed as often.
-    fn renewed(path: &Path, renewal: Duration) -> Option<Checkpoint> {
+    fn renewed(settings: &Hyperparameters, path: &Path, renewal: Duration) -> Option<Checkpoint> {
         let (train, validation) = data();
-        Some(Checkpoint { renewal, ..Checkpoint::new(path, &train, &validation) })
+        let layout = Seq2Seq::stacked(1, settings).unwrap().layout();
+        let parts = (&train, Some(&validation));
+        Some(Checkpoint {
+            renewal,
+            ..Checkpoint::new(path, layout, settings, parts, None).unwrap()
+        })
     }
 
     #[track_caller]
@@ -317,7 +345,7 @@ mod tests {
         let (model, history) = train(settings, None, Cut::No, |_| {});
         let history = history.unwrap();
         for cut in [Cut::Stop, Cut::Interrupt] {
-            let (_, ended) = train(settings, renewed(&path, RENEWAL), cut, |_| {});
+            let (_, ended) = train(settings, renewed(settings, &path, RENEWAL), cut, |_| {});
             assert_eq!(ended.is_ok(), cut == Cut::Stop, "{ended:?}");
             assert_eq!(epochs_in(&path), 6);
             assert!(history.epochs().len() > 6, "nothing is left to do");
@@ -355,14 +383,14 @@ mod tests {
     fn the_file_is_not_renewed_after_every_epoch_and_yet_has_all_of_them_at_any_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("checkpoint");
-        let seldom = || renewed(&path, Duration::MAX);
+        let seldom = |settings: &Hyperparameters| renewed(settings, &path, Duration::MAX);
         for (cut, all) in [(Cut::No, 12), (Cut::Stop, 6), (Cut::Interrupt, 6)] {
             let after_epoch = |number| {
                 if number > 1 && !(cut == Cut::Stop && number == 7) {
                     assert_eq!(epochs_in(&path), 1, "renewed before epoch {number}");
                 }
             };
-            train(&settings(), seldom(), cut, after_epoch).1.map_or_else(
+            train(&settings(), seldom(&settings()), cut, after_epoch).1.map_or_else(
                 |error| assert!(cut == Cut::Interrupt, "{error}"),
                 |_| assert!(cut != Cut::Interrupt, "not interrupted"),
             );
@@ -378,7 +406,7 @@ mod tests {
             epochs: 5000,
             ..settings()
         };
-        let (model, ended) = train(&wild, seldom(), Cut::No, |_| {});
+        let (model, ended) = train(&wild, seldom(&wild), Cut::No, |_| {});
         let message = ended.unwrap_err().to_string();
         let done = epochs_in(&path);
         assert!(done > 1 && message.contains(&format!("after epoch {}", done + 1)), "{message}");
@@ -394,6 +422,8 @@ mod tests {
                 assert_eq!(epochs_in(&path), number - 1);
             }
         };
-        train(&settings(), renewed(&path, Duration::ZERO), Cut::No, after_epoch).1.unwrap();
+        train(&settings(), renewed(&settings(), &path, Duration::ZERO), Cut::No, after_epoch)
+            .1
+            .unwrap();
     }
 }

@@ -1,7 +1,8 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use super::{End, Epoch, History, Hyperparameters, Schedule};
+use crate::history::{End, Epoch, History};
+use crate::settings::{Hyperparameters, Schedule};
 
 /// A training under way: its epochs so far, its learning rate, and whether it goes on.
 pub(super) struct Course {
@@ -77,23 +78,18 @@ impl Course {
 
     /// Takes in an epoch, after which the network has these weights; `flow` tells whether it was cut
     /// short.
-    pub(super) fn take(
-        &mut self,
-        epoch: Epoch,
-        flow: ControlFlow<End>,
-        weights: impl FnOnce() -> Vec<f32>,
-    ) {
+    pub(super) fn take(&mut self, epoch: Epoch, flow: ControlFlow<End>, weights: &[f32]) {
         let index = self.epochs.len();
         self.epochs.push(epoch);
         let best = self.best.as_ref().map(|(index, _)| &self.epochs[*index]);
         if self.patience.is_some() && best.is_none_or(|best| epoch.is_better_than(best)) {
-            self.best = Some((index, weights()));
+            self.best = Some((index, weights.to_vec()));
         }
         self.end = self.reached().or(flow.break_value());
     }
 
     /// Why the training is over: all epochs are done, or the patience is exhausted. Time limits and
-    /// [`stop`](super::Training::stop) end it elsewhere.
+    /// [`stop`](crate::train::Training::stop) end it elsewhere.
     fn reached(&self) -> Option<End> {
         if self.epochs.len() >= self.wanted {
             return Some(End::Epochs);

@@ -5,11 +5,12 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use super::fit::Step;
-use super::{Epoch, History, Hyperparameters};
-use crate::error::{Error, Result};
+use super::engine::Step;
+use crate::error::Result;
+use crate::history::{Epoch, History};
 use crate::notebook::{self, Bundle, Display, SVG};
 use crate::plot::TrainingState;
+use crate::settings::Hyperparameters;
 
 /// Characters of the bar of progress.
 const BAR: usize = 15;
@@ -181,7 +182,7 @@ impl Facts {
                 let done = self.epochs.len();
                 return format!("epoch {done} of {epochs}{}, {seconds:.1} s", self.errors());
             }
-            Err(Error::Interrupted { .. }) => "interrupted",
+            Err(error) if error.is_interrupted() => "interrupted",
             Err(_) => "ended by an error",
         };
         let epoch = self.epoch();
@@ -198,20 +199,12 @@ impl Facts {
 
     /// The errors of the last epoch that is done.
     fn errors(&self) -> String {
-        self.epochs.last().map_or(String::new(), |epoch| {
-            let Epoch { train_mse, validation_mse, .. } = epoch;
-            format!(", train MSE {train_mse:.5}, validation MSE {validation_mse:.5}")
-        })
+        self.epochs.last().map_or(String::new(), |epoch| errors(epoch, ", "))
     }
 
     fn epoch_line(&self, number: usize, epoch: &Epoch) -> String {
-        format!(
-            "{}  train MSE {:.5}  validation MSE {:.5}  {:.3} s",
-            label(number, number as f64, self.hyperparameters.epochs),
-            epoch.train_mse,
-            epoch.validation_mse,
-            epoch.seconds
-        )
+        let label = label(number, number as f64, self.hyperparameters.epochs);
+        format!("{label}{}  {:.3} s", errors(epoch, "  "), epoch.seconds)
     }
 
     fn state<'a>(&'a self, headline: &'a str) -> TrainingState<'a> {
@@ -278,6 +271,16 @@ pub(super) fn seconds_left(
     let left = elapsed / (done - first) * (hyperparameters.epochs as f64 - done);
     let allowed = hyperparameters.max_seconds.map_or(f64::INFINITY, |seconds| seconds - elapsed);
     left.min(allowed).max(0.0)
+}
+
+/// The errors of an epoch on the parts that there are, each after `before`.
+pub(super) fn errors(epoch: &Epoch, before: &str) -> String {
+    let Epoch { train_mse, validation_mse, .. } = epoch;
+    let train = format!("{before}train MSE {train_mse:.5}");
+    match epoch.is_validated() {
+        true => format!("{train}{before}validation MSE {validation_mse:.5}"),
+        false => train,
+    }
 }
 
 /// The number of the epoch, and a bar for the epochs that are done.

@@ -1,6 +1,7 @@
 //! The optimisers, as PyTorch computes them: from a gradient to new weights in one pass.
 
-use super::level::{Isa, Kernel};
+use super::level::{Isa, Kernel, Level};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -109,6 +110,32 @@ pub(crate) fn squared_length(gradient: &[f32]) -> f64 {
         }
     }
     sums.iter().sum()
+}
+
+/// Weights that a thread updates at once.
+const CHUNK: usize = 4096;
+
+/// One step on `weights`, with `momentum` and `square` as m and v of [`Optimizer`]: step number `step`, from
+/// 1, on the gradient times `scale`. All four have the same length.
+pub fn update(
+    settings: Settings,
+    step: i32,
+    scale: f64,
+    gradient: &[f32],
+    weights: &mut [f32],
+    momentum: &mut [f32],
+    square: &mut [f32],
+) {
+    let (level, scale) = (Level::best(), scale as f32);
+    if weights.len() <= CHUNK {
+        // Not worth entering the thread pool.
+        return level.run(Update { settings, step, scale, gradient, weights, momentum, square });
+    }
+    let states = momentum.par_chunks_mut(CHUNK).zip(square.par_chunks_mut(CHUNK));
+    let weights = weights.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK));
+    weights.zip(states).for_each(|((weights, gradient), (momentum, square))| {
+        level.run(Update { settings, step, scale, gradient, weights, momentum, square });
+    });
 }
 
 /// One update of a range of weights.

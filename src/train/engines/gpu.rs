@@ -1,15 +1,16 @@
-use std::ops::{ControlFlow, Range};
+//! The stock model on a GPU, whose steps wait in a queue. The tests run it on the CPU.
+
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use super::course::Course;
-use super::fit::{Last, Step, penalty};
-use super::{End, Epoch, History, Hyperparameters};
 use crate::data::Dataset;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernels::level::Level;
 use crate::kernels::seq2seq::Network;
-use crate::layers::{flat_weights, set_flat_weights};
+use crate::layers::flat_weights;
 use crate::model::{Seq2Seq, predict_while};
+use crate::train::descent::Memory;
+use crate::train::engine::{Engine, Steps};
 
 /// How long the steps that are queued at once may take. A GPU is asked for the losses as seldom, and
 /// somebody who watches hears of them as often.
@@ -47,118 +48,106 @@ impl Queue for crate::kernels_cuda::TrainStep {
     }
 }
 
-/// Who is told of each step, and of each epoch; the first may end the training. The last is asked after
-/// every step, and while the errors are measured.
-pub(super) struct Watch<'a> {
-    pub(super) after_step: &'a mut dyn FnMut(&Step) -> ControlFlow<End>,
-    pub(super) after_epoch: &'a mut dyn FnMut(usize, &Epoch),
-    pub(super) interrupted: &'a (dyn Fn() -> bool + Sync),
+/// A queue of steps. The errors after an epoch are measured on the CPU.
+pub(super) struct Queued<Q> {
+    queue: Q,
+    network: Network,
+    /// Those after the last epoch.
+    weights: Vec<f32>,
+    /// How many steps are queued at once.
+    at_once: usize,
 }
 
-/// Trains what has been checked. The queue has the weights of the model and the series of `train`; what
-/// is measured after an epoch is predicted on the CPU.
-pub(super) fn run(
-    queue: &mut dyn Queue,
-    model: &mut Seq2Seq,
-    train: &Dataset,
-    validation: &Dataset,
-    hyperparameters: &Hyperparameters,
-    watch: Watch<'_>,
-) -> Result<History> {
-    let mut weights = flat_weights(model);
-    let mut network = Network::new(model.network_shape(), &weights, Level::best());
-    let measured = Epoch::measured(train)?;
-    let mut course = Course::new(hyperparameters);
-    let mut at_once = 1;
-    while let Some(epoch) = course.next_epoch() {
-        let start = Instant::now();
-        let mut after_step = |step: &Step| {
-            let flow = (watch.after_step)(step);
-            if (watch.interrupted)() {
-                return ControlFlow::Break(End::Stopped);
-            }
-            if flow.is_break() { flow } else { course.in_time() }
-        };
-        let (loss, step, flow) = train_epoch(
-            queue,
-            train,
-            hyperparameters,
-            epoch,
-            &course,
-            &mut at_once,
-            &mut after_step,
-        )?;
-        weights = queue.weights()?;
-        network.set_weights(&weights);
-        let loss = loss + penalty(&weights, hyperparameters);
-        let predict = |data: &Dataset| predict_while(&network, data, &|| !(watch.interrupted)());
-        let (Some(of_train), Some(of_validation)) = (predict(&measured), predict(validation))
-        else {
-            if !loss.is_finite() {
-                return Err(Epoch::diverged(epoch, loss, f64::NAN, hyperparameters));
-            }
-            set_flat_weights(model, &weights);
-            return Err(Last { epoch, step, ..Last::of(train, hyperparameters) }.interrupted());
-        };
-        let parts = [(&measured, of_train), (validation, of_validation)];
-        let result = Epoch::measure(epoch, loss, parts, start, hyperparameters)?;
-        (watch.after_epoch)(epoch, &result);
-        course.take(result, flow, || weights.clone());
+impl<Q: Queue> Queued<Q> {
+    /// The queue starts from the weights of the model.
+    fn new(model: &Seq2Seq, queue: Q) -> Self {
+        let weights = flat_weights(model);
+        let network = Network::new(model.network_shape(), &weights, Level::best());
+        Self { queue, network, weights, at_once: 1 }
     }
-    let (history, best) = course.finish();
-    set_flat_weights(model, best.as_deref().unwrap_or(&weights));
-    Ok(history)
 }
 
-/// As in `fit`, but that the steps that were queued together are all taken before `after_step` is told of
-/// them, and told of until it has had enough. Returns the mean loss, how many steps were taken, and what
-/// `after_step` said last.
-fn train_epoch(
-    queue: &mut dyn Queue,
-    train: &Dataset,
-    hyperparameters: &Hyperparameters,
-    epoch: usize,
-    course: &Course,
-    at_once: &mut usize,
-    after_step: &mut dyn FnMut(&Step) -> ControlFlow<End>,
-) -> Result<(f64, usize, ControlFlow<End>)> {
-    let Hyperparameters { batch_size, epochs, seed, .. } = *hyperparameters;
-    let order = train.shuffled(seed, epoch);
-    let batches = order.len().div_ceil(batch_size);
-    let steps = batches.saturating_mul(epochs);
-    let (mut total, mut number, mut flow) = (0.0, 0, ControlFlow::Continue(()));
-    queue.set_order(&order)?;
-    while number < batches && flow.is_continue() {
-        let start = Instant::now();
-        for batch in number..batches.min(number + *at_once) {
-            let rate = course.learning_rate((epoch - 1) * batches + batch, steps);
-            let first = batch * batch_size;
-            let end = first.saturating_add(batch_size).min(order.len());
-            queue.add(first..end, rate as f32)?;
-        }
-        for loss in queue.losses()? {
-            total += loss;
-            number += 1;
-            if flow.is_continue() {
-                flow = after_step(&Step { epoch, number, steps: batches, loss });
+/// The engine for a GPU.
+#[cfg(feature = "cuda")]
+pub(super) fn engine(
+    gpu: usize,
+    model: &Seq2Seq,
+    job: &crate::train::run::Job<'_>,
+) -> Result<Queued<crate::kernels_cuda::TrainStep>> {
+    use crate::kernels::seq2seq::{Loss, Windows};
+    let (train, hyperparameters) = (job.train, job.hyperparameters);
+    crate::Device::Cuda(gpu).check()?;
+    let mut step = crate::kernels_cuda::TrainStep::new(
+        gpu,
+        &model.network_shape(),
+        &flat_weights(model),
+        Windows { past: train.past(), future: train.future() },
+        [train.past_steps(), train.future_steps()],
+        hyperparameters.batch_size,
+        Loss::HalfSum,
+        super::fused::settings(hyperparameters),
+    )?;
+    step.allow_tf32(hyperparameters.tf32)?;
+    Ok(Queued::new(model, step))
+}
+
+impl<Q: Queue> Engine for Queued<Q> {
+    /// The steps that were queued together are all taken before they are reported.
+    fn train(&mut self, steps: &mut Steps<'_>) -> Result<()> {
+        self.queue.set_order(steps.order)?;
+        let mut first = 0;
+        loop {
+            let (start, mut queued) = (Instant::now(), 0);
+            while queued < self.at_once
+                && let Some((batch, learning_rate)) = steps.next()
+            {
+                self.queue.add(first..first + batch.len(), learning_rate as f32)?;
+                first += batch.len();
+                queued += 1;
+            }
+            if queued == 0 {
+                break;
+            }
+            self.queue.losses()?.into_iter().for_each(|loss| steps.took(loss));
+            if 2 * start.elapsed() < AT_ONCE {
+                self.at_once = self.at_once.saturating_mul(2).min(steps.number());
             }
         }
-        if 2 * start.elapsed() < AT_ONCE {
-            *at_once = at_once.saturating_mul(2).min(batches);
-        }
+        self.weights = self.queue.weights()?;
+        self.network.set_weights(&self.weights);
+        Ok(())
     }
-    Ok((total / number as f64, number, flow))
+
+    fn predict(&self, data: &Dataset, interrupted: &(dyn Fn() -> bool + Sync)) -> Result<Vec<f32>> {
+        predict_while(&self.network, data, &|| !interrupted()).ok_or(Error::PredictionInterrupted)
+    }
+
+    fn weights(&self) -> Vec<f32> {
+        self.weights.clone()
+    }
+
+    /// Nothing: a checkpoint on a GPU is refused.
+    fn memory(&self) -> Memory {
+        Memory::default()
+    }
+
+    fn set_memory(&mut self, _: Memory) {}
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::data::{SineCosine, WindowScaler, sine_cosine};
-    use crate::error::Error;
     use crate::evaluate::mse;
+    use crate::history::{Epoch, History};
     use crate::kernels::seq2seq::{Loss, TrainStep, Windows};
-    use crate::train::fit::settings;
-    use crate::train::{Schedule, fit_with};
+    use crate::layers::set_flat_weights;
+    use crate::settings::{Hyperparameters, Schedule};
+    use crate::train::engine::{Step, Watch};
+    use crate::train::engines::fused::settings;
+    use crate::train::fit_with;
+    use crate::train::run::{Job, run};
+    use std::ops::ControlFlow;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn scaled() -> (Dataset, Dataset) {
@@ -179,14 +168,14 @@ mod tests {
     }
 
     /// A queue on the CPU.
-    struct Queued<'a> {
+    struct OnCpu<'a> {
         step: TrainStep,
         train: &'a Dataset,
         order: Vec<usize>,
         losses: Vec<f64>,
     }
 
-    impl<'a> Queued<'a> {
+    impl<'a> OnCpu<'a> {
         fn new(model: &Seq2Seq, train: &'a Dataset, hyperparameters: &Hyperparameters) -> Self {
             let step = TrainStep::new(
                 model.network_shape(),
@@ -201,7 +190,7 @@ mod tests {
         }
     }
 
-    impl Queue for Queued<'_> {
+    impl Queue for OnCpu<'_> {
         fn set_order(&mut self, order: &[usize]) -> Result<()> {
             self.order = order.to_vec();
             Ok(())
@@ -221,6 +210,23 @@ mod tests {
         fn weights(&self) -> Result<Vec<f32>> {
             Ok(self.step.weights().to_vec())
         }
+    }
+
+    /// Trains in a queue, and tells how many steps it took.
+    fn in_a_queue(
+        model: &mut Seq2Seq,
+        (train, validation): (&Dataset, &Dataset),
+        hyperparameters: &Hyperparameters,
+        mut watch: Watch<'_>,
+    ) -> (Result<History>, usize) {
+        let mut engine = Queued::new(model, OnCpu::new(model, train, hyperparameters));
+        let mut job =
+            Job { hyperparameters, train, validation: Some(validation), checkpoint: None };
+        let mut weights = flat_weights(model);
+        let outcome = run(&mut engine, &mut weights, &mut job, &mut watch);
+        set_flat_weights(model, &weights);
+        let (.., steps) = engine.queue.step.memory();
+        (outcome, steps as usize)
     }
 
     #[test]
@@ -246,10 +252,10 @@ mod tests {
                 after_step: &mut after_step,
                 after_epoch: &mut after_epoch,
                 interrupted: &|| false,
+                yields: false,
             };
-            let mut queue = Queued::new(&queued, &train, &hyperparameters);
-            let found =
-                run(&mut queue, &mut queued, &train, &validation, &hyperparameters, watch).unwrap();
+            let parts = (&train, &validation);
+            let found = in_a_queue(&mut queued, parts, &hyperparameters, watch).0.unwrap();
             assert_eq!((steps, epochs), (8, 4));
             assert_eq!(found.epochs().len(), expected.epochs().len());
             for (found, expected) in found.epochs().iter().zip(expected.epochs()) {
@@ -271,7 +277,6 @@ mod tests {
         let (train, validation) = scaled();
         let hyperparameters = all_settings();
         let mut model = Seq2Seq::stacked(2, &hyperparameters).unwrap();
-        let mut queue = Queued::new(&model, &train, &hyperparameters);
         let steps = AtomicUsize::new(0);
         let mut after_step = |_: &Step| {
             steps.fetch_add(1, Ordering::Relaxed);
@@ -281,16 +286,18 @@ mod tests {
             after_step: &mut after_step,
             after_epoch: &mut |_, _| {},
             interrupted: &|| steps.load(Ordering::Relaxed) >= 3,
+            yields: false,
         };
-        let error = run(&mut queue, &mut model, &train, &validation, &hyperparameters, watch);
-        let error = error.unwrap_err();
+        let before = flat_weights(&model);
+        let parts = (&train, &validation);
+        let (outcome, taken) = in_a_queue(&mut model, parts, &hyperparameters, watch);
+        let error = outcome.unwrap_err();
         let Error::Interrupted { epoch, epochs: 4, step, steps: 2 } = error else {
             panic!("{error}")
         };
         assert_eq!(epoch, 2);
         // The steps that were queued together are all taken, and all counted.
-        let (.., taken) = queue.step.memory();
-        assert_eq!(2 + step, taken as usize);
-        assert_eq!(flat_weights(&model), queue.weights().unwrap());
+        assert_eq!(2 + step, taken);
+        assert_ne!(flat_weights(&model), before);
     }
 }

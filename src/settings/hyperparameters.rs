@@ -1,9 +1,10 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-use super::{Optimizer, Schedule};
+use super::Schedule;
 use crate::Device;
 use crate::error::{Error, Result};
+use crate::kernels::optimizer::Optimizer;
 
 /// Everything that is chosen before training. The defaults are the settings of exercise 1 in
 /// G. Chevalier's notebook.
@@ -23,7 +24,7 @@ use crate::error::{Error, Result};
 /// | `max_seconds` | `None` | `None`, or above 0 | how long it trains, at most |
 /// | `validation_fraction` | 0.15 | above 0, below 1 | part of the series that is set aside |
 /// | `seed` | 42 | any | draws the first weights and the order of the series |
-/// | `device` | `Cpu` | what [`Device::available`] lists | what [`fit`](crate::train::fit) computes on |
+/// | `device` | `Cpu` | what [`Device::available`] lists | what [`fit`](crate::train::fit) computes on; on the tape, the model's weights decide |
 /// | `tf32` | `false` | `true`, `false` | whether a GPU may round the factors of large networks' products |
 ///
 /// ```
@@ -55,7 +56,8 @@ pub struct Hyperparameters {
     /// Passes over the training part, at most.
     pub epochs: usize,
     /// Early stopping: the training ends after so many epochs in a row without a lower validation
-    /// error, and in any case the model gets back the weights of the epoch with the lowest one.
+    /// error, and in any case the model gets back the weights of the epoch with the lowest one. It needs a
+    /// validation part.
     pub patience: Option<usize>,
     /// The training ends with the step in which so many seconds are over.
     pub max_seconds: Option<f64>,
@@ -95,7 +97,7 @@ impl Default for Hyperparameters {
 }
 
 impl Hyperparameters {
-    /// Refuses what can not be trained. [`fit`](crate::train::fit) calls it before anything else.
+    /// Refuses what cannot be trained. Every training calls it before anything else.
     ///
     /// # Errors
     /// [`Error::Setting`] with the field, its value and its range; [`Error::Device`] when this machine

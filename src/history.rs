@@ -1,78 +1,51 @@
-use serde::{Deserialize, Serialize};
+//! The epochs of a training, as plain data that trainings and pictures read.
+
+use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
-use std::time::Instant;
-
-use super::Hyperparameters;
-use crate::data::Dataset;
-use crate::error::{Error, Result};
-use crate::evaluate::{mse, mse_of_feature};
-
-/// How many series of the training part its error is measured on: to predict them all again after each
-/// epoch would take a third as long as the epoch.
-const MEASURED: usize = 20_000;
 
 /// The losses and errors measured after one epoch. All errors are on the data as it was given to
 /// [`fit`](crate::train::fit), measured after the epoch with one and the same set of weights. Of the
-/// training part, the first 20 000 series are measured.
+/// training part, the first 20 000 series are measured. In a training without a validation part, the errors
+/// on it are NaN.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Epoch {
-    /// Mean of the loss that was minimised, with the penalty, over the epoch's batches.
+    /// Mean over the epoch's batches of the [`loss`](crate::train::loss()), with the penalty λ · ½ Σ w² on the
+    /// weights after the epoch.
     pub loss: f64,
     /// Mean squared error of feature 0 on the training part.
     pub train_mse: f64,
     /// Mean squared error of feature 0 on the validation part.
+    #[serde(deserialize_with = "null_is_nan")]
     pub validation_mse: f64,
     /// Mean squared error over all features on the training part.
     pub train_mse_all: f64,
     /// Mean squared error over all features on the validation part.
+    #[serde(deserialize_with = "null_is_nan")]
     pub validation_mse_all: f64,
     /// Seconds that the epoch took.
     pub seconds: f64,
 }
 
+/// JSON has no NaN: `serde_json` writes `null`.
+fn null_is_nan<'de, D: Deserializer<'de>>(number: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(number)?.unwrap_or(f64::NAN))
+}
+
 impl Epoch {
-    /// The series of the training part that are measured.
-    pub(super) fn measured(train: &Dataset) -> Result<Dataset> {
-        train.select(0..train.len().min(MEASURED))
+    /// Whether there was a validation part.
+    pub(crate) fn is_validated(&self) -> bool {
+        !self.validation_mse.is_nan()
     }
 
-    /// Measures what the network predicts after epoch `number`, `(n, F, D)`, of the
-    /// [`measured`](Epoch::measured) series of the training part and of the validation part.
-    ///
-    /// # Errors
-    /// [`Error::Data`] when the training has diverged.
-    pub(super) fn measure(
-        number: usize,
-        loss: f64,
-        [(train, of_train), (validation, of_validation)]: [(&Dataset, Vec<f32>); 2],
-        start: Instant,
-        hyperparameters: &Hyperparameters,
-    ) -> Result<Self> {
-        let epoch = Epoch {
-            loss,
-            train_mse: mse_of_feature(&of_train, train, 0)?,
-            validation_mse: mse_of_feature(&of_validation, validation, 0)?,
-            train_mse_all: mse(&of_train, train)?,
-            validation_mse_all: mse(&of_validation, validation)?,
-            seconds: start.elapsed().as_secs_f64(),
+    /// Whether this epoch is better than another one: by the validation error over all features, and by the
+    /// training error where there is no validation part. It is the one meaning of "best": early stopping,
+    /// [`History::best`] and the pictures share it.
+    pub(crate) fn is_better_than(&self, other: &Epoch) -> bool {
+        let error = |epoch: &Epoch| match epoch.validation_mse_all {
+            mse if mse.is_nan() => epoch.train_mse_all,
+            mse => mse,
         };
-        if !(loss.is_finite() && epoch.train_mse_all.is_finite()) {
-            return Err(Self::diverged(number, loss, epoch.train_mse_all, hyperparameters));
-        }
-        if !epoch.validation_mse_all.is_finite() {
-            return Err(Error::Data(format!(
-                "the validation MSE is {} after epoch {number}, and the training MSE {}: the network \
-                 cannot compute with values as large as those of the validation part",
-                epoch.validation_mse_all, epoch.train_mse_all
-            )));
-        }
-        Ok(epoch)
-    }
-
-    /// Whether this epoch is better than another one: by the validation error over all features. It is the
-    /// one meaning of "best": early stopping, [`History::best`] and the pictures share it.
-    pub(super) fn is_better_than(&self, other: &Epoch) -> bool {
-        let (mse, lowest) = (self.validation_mse_all, other.validation_mse_all);
+        let (mse, lowest) = (error(self), error(other));
         mse < lowest || (lowest.is_nan() && !mse.is_nan())
     }
 
@@ -82,20 +55,6 @@ impl Epoch {
             true => index,
             false => best,
         })
-    }
-
-    /// The error of a training whose loss or training error is no number after epoch `number`.
-    pub(super) fn diverged(
-        number: usize,
-        loss: f64,
-        train_mse: f64,
-        hyperparameters: &Hyperparameters,
-    ) -> Error {
-        Error::Data(format!(
-            "the loss is {loss} and the training MSE {train_mse} after epoch {number}: the training \
-             diverged; smaller values in the data, a clip_norm or a learning_rate below {} may help",
-            hyperparameters.learning_rate
-        ))
     }
 }
 
@@ -129,7 +88,7 @@ impl History {
     }
 
     /// The epochs of [`fit`](crate::train::fit), which refuses to train none.
-    pub(super) fn of(epochs: Vec<Epoch>, kept: usize, end: End) -> Self {
+    pub(crate) fn of(epochs: Vec<Epoch>, kept: usize, end: End) -> Self {
         debug_assert!(kept < epochs.len());
         Self { epochs, kept, end }
     }
@@ -157,7 +116,8 @@ impl History {
     }
 
     /// The epoch with the lowest validation error over all features, the first one of equals. With more
-    /// than one feature, another epoch may have the lowest error of feature 0.
+    /// than one feature, another epoch may have the lowest error of feature 0. Without a validation part,
+    /// the training error decides.
     pub fn best(&self) -> Epoch {
         self.epochs[self.best_index()]
     }
@@ -173,14 +133,16 @@ impl History {
 }
 
 impl fmt::Display for History {
-    /// The errors of feature 0 on both parts, after the last and after the best epoch.
+    /// The errors of feature 0 on the parts, after the last and after the best epoch.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let last = self.last();
         let (best, at) = (self.best(), self.best_index() + 1);
         writeln!(f, "last train MSE       {:.6}", last.train_mse)?;
-        writeln!(f, "best train MSE       {:.6} (epoch {at})", best.train_mse)?;
-        writeln!(f, "last validation MSE  {:.6}", last.validation_mse)?;
-        write!(f, "best validation MSE  {:.6} (epoch {at})", best.validation_mse)?;
+        write!(f, "best train MSE       {:.6} (epoch {at})", best.train_mse)?;
+        if last.is_validated() {
+            writeln!(f, "\nlast validation MSE  {:.6}", last.validation_mse)?;
+            write!(f, "best validation MSE  {:.6} (epoch {at})", best.validation_mse)?;
+        }
         let number = self.epochs.len();
         match self.end {
             End::Epochs => {}

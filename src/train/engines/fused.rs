@@ -1,0 +1,131 @@
+//! The stock model on the fused kernels.
+
+use crate::Device;
+use crate::data::Dataset;
+use crate::error::{Error, Result, check_size};
+use crate::history::History;
+use crate::kernels::level::Level;
+use crate::kernels::optimizer::Settings;
+use crate::kernels::seq2seq::{Loss, TrainStep, Windows};
+use crate::layers::{flat_weights, set_flat_weights};
+use crate::model::{Layout, Seq2Seq, predict_in_chunks, predict_while};
+use crate::settings::Hyperparameters;
+use crate::train::checkpoint::Found;
+use crate::train::descent::Memory;
+use crate::train::engine::{Engine, Steps, Watch};
+use crate::train::run::{Job, Trainable, run};
+
+impl Trainable for Seq2Seq {
+    fn check(&self, train: &Dataset, validation: Option<&Dataset>) -> Result<()> {
+        for (part, data) in [("training", Some(train)), ("validation", validation)] {
+            let Some(data) = data else { continue };
+            let what = format!("the number of features of the {part} part");
+            check_size(what, self.encoder().inputs(), data.features())?;
+            let what = "the number of outputs of the model's dense layer";
+            check_size(what, data.targets(), self.dense().outputs())?;
+        }
+        Ok(())
+    }
+
+    fn layout(&self) -> Layout {
+        self.layout()
+    }
+
+    fn load(&mut self, found: &Found) -> Result<()> {
+        found.file.load_into(self)
+    }
+
+    fn describe(&self, hyperparameters: &Hyperparameters) -> [String; 2] {
+        let found = Device::available().iter().map(|device| format!("  {device}\n")).collect();
+        let found: String = found;
+        let device = hyperparameters.device;
+        let mut place = format!("devices found:\n{found}training on: {device}");
+        if device == Device::Cpu {
+            let reason = match Device::Cuda(0).check() {
+                Err(Error::Device { reason, .. }) if cfg!(feature = "cuda") => reason,
+                _ => "the crate is built without feature `cuda`".to_owned(),
+            };
+            place += &format!("\n(no GPU is used: {reason})");
+        }
+        [place, self.to_string()]
+    }
+
+    fn train(&mut self, job: &mut Job<'_>, watch: &mut Watch<'_>) -> Result<History> {
+        let mut weights = flat_weights(self);
+        let outcome = match job.hyperparameters.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(gpu) => crate::device::cuda::guarded(gpu, || {
+                run(&mut super::gpu::engine(gpu, self, job)?, &mut weights, job, watch)
+            }),
+            _ => run(&mut Fused::new(self, job, watch.yields), &mut weights, job, watch),
+        };
+        set_flat_weights(self, &weights);
+        outcome
+    }
+}
+
+pub(super) fn settings(hyperparameters: &Hyperparameters) -> Settings {
+    Settings {
+        optimizer: hyperparameters.optimizer,
+        learning_rate: hyperparameters.learning_rate as f32,
+        weight_decay: hyperparameters.weight_decay as f32,
+        clip_norm: hyperparameters.clip_norm,
+    }
+}
+
+/// The fused kernels on the CPU.
+struct Fused<'a> {
+    step: TrainStep,
+    train: &'a Dataset,
+    /// Whether other work on the thread pool comes first.
+    yields: bool,
+}
+
+impl<'a> Fused<'a> {
+    fn new(model: &Seq2Seq, job: &Job<'a>, yields: bool) -> Self {
+        let train = job.train;
+        let step = TrainStep::new(
+            model.network_shape(),
+            flat_weights(model),
+            train.past_steps(),
+            train.future_steps(),
+            Loss::HalfSum,
+            settings(job.hyperparameters),
+            Level::best(),
+        );
+        Self { step, train, yields }
+    }
+}
+
+impl Engine for Fused<'_> {
+    fn train(&mut self, steps: &mut Steps<'_>) -> Result<()> {
+        let windows = Windows { past: self.train.past(), future: self.train.future() };
+        // Enters the thread pool once, and not for every step.
+        rayon::scope(|_| {
+            while let Some((batch, learning_rate)) = steps.next() {
+                self.step.settings.learning_rate = learning_rate as f32;
+                steps.took(self.step.train(windows, batch));
+            }
+        });
+        Ok(())
+    }
+
+    fn predict(&self, data: &Dataset, interrupted: &(dyn Fn() -> bool + Sync)) -> Result<Vec<f32>> {
+        let predict_while = if self.yields { predict_in_chunks } else { predict_while };
+        predict_while(self.step.network(), data, &|| !interrupted())
+            .ok_or(Error::PredictionInterrupted)
+    }
+
+    fn weights(&self) -> Vec<f32> {
+        self.step.weights().to_vec()
+    }
+
+    fn memory(&self) -> Memory {
+        let (momentum, square, steps) = self.step.memory();
+        Memory { momentum: momentum.to_vec(), square: square.to_vec(), steps }
+    }
+
+    fn set_memory(&mut self, Memory { momentum, square, steps }: Memory) {
+        self.step.set_memory(&momentum, &square, steps);
+    }
+}

@@ -1,0 +1,47 @@
+//! What every training minimises, on fused kernels and on the tape:
+//!
+//! ```text
+//! loss     the mean over the batch of ½ Σ (prediction − future)², summed over the F steps and O targets
+//! penalty  λ · ½ Σ w², over all weights; λ is the weight decay
+//! ```
+//!
+//! A network that predicts the future at every step of the past has the mean of the loss over the P steps.
+
+use dfdx::shapes::{Dtype, HasShape};
+use dfdx::tensor::{Tape, Tensor};
+use dfdx::tensor_ops::{Device, SumTo};
+
+use crate::Sequence;
+use crate::error::{Result, check_size};
+
+/// The loss that [`fit`](crate::train::fit) minimises, without the penalty: the mean over the batch of
+/// ½ Σ (prediction − future)², summed over the time steps and features. Both are `(B, F, O)`.
+///
+/// # Errors
+/// [`Error::Shape`](crate::Error::Shape) when the two have different shapes.
+pub fn loss<E: Dtype + From<f32>, D: Device<E>, T: Tape<E, D>>(
+    prediction: Sequence<E, D, T>,
+    future: Sequence<E, D>,
+) -> Result<Tensor<(), E, D, T>> {
+    let (batch, ..) = *future.shape();
+    half_of_squares(prediction, future, batch)
+}
+
+/// Half the sum of all squared differences, divided by `count`.
+pub(super) fn half_of_squares<E: Dtype + From<f32>, D: Device<E>, T: Tape<E, D>>(
+    prediction: Sequence<E, D, T>,
+    truth: Sequence<E, D>,
+    count: usize,
+) -> Result<Tensor<(), E, D, T>> {
+    let ((batch, steps, features), found) = (*truth.shape(), *prediction.shape());
+    check_size("the batch axis of the prediction", batch, found.0)?;
+    check_size("the time axis of the prediction", steps, found.1)?;
+    check_size("the features axis of the prediction", features, found.2)?;
+    Ok((prediction - truth).square().sum() / E::from(2.0 * count as f32))
+}
+
+/// The penalty on the weights.
+pub(super) fn penalty(weights: &[f32], weight_decay: f64) -> f64 {
+    let squares = weights.iter().map(|&w| f64::from(w).powi(2)).sum::<f64>();
+    weight_decay * 0.5 * squares
+}
