@@ -21,9 +21,6 @@ static INSTANCES: fn() = || {
     with_tape::<NoneTape>();
     with_tape::<OwnedTape<f32, Cpu>>();
 
-    black_box(Dataset::past_tensor as fn(&_, &_) -> Sequence);
-    black_box(Dataset::future_tensor as fn(&_, &_) -> Sequence);
-
     // One model stands for all: their weights are vectors and matrices.
     type Update<O> = fn(&mut O, &mut Seq2Seq, Gradients<f32, Cpu>) -> Result<()>;
     black_box::<Update<Adam>>(|adam, model, gradients| adam.update(model, gradients));
@@ -42,7 +39,7 @@ static INSTANCES: fn() = || {
     black_box::<fn(&Recurrent) -> usize>(|stack| stack.parameters().len());
     black_box::<fn(&mut Recurrent) -> usize>(|stack| stack.parameters_mut().len());
 
-    type Predict = fn(&Dense, &Dataset) -> Result<Vec<f32>>;
+    type Predict = fn(&Dense, &Dataset) -> Result<crate::Forecast>;
     black_box::<Predict>(|dense, data| predict_with(dense, data, Dense::forward));
 };
 

@@ -36,7 +36,7 @@ impl Epoch {
         train.select(0..train.len().min(MEASURED))
     }
 
-    /// Measures what the network predicts after epoch `number`, `(n, F, D)`, of the
+    /// Measures what the network predicts after epoch `number`, `(n, F, O)`, of the
     /// [`measured`](Epoch::measured) series of the training part and of the validation part.
     ///
     /// # Errors
@@ -48,6 +48,8 @@ impl Epoch {
         start: Instant,
         hyperparameters: &Hyperparameters,
     ) -> Result<Self> {
+        let (of_train, of_validation) =
+            (train.forecast(of_train)?, validation.forecast(of_validation)?);
         let epoch = Epoch {
             loss,
             train_mse: mse_of_feature(&of_train, train, 0)?,

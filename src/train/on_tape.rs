@@ -10,6 +10,7 @@ use super::{Adam, Epoch, History, Hyperparameters, Optimizer, RmsProp, Sgd, clip
 use crate::Sequence;
 use crate::data::Dataset;
 use crate::error::{Error, Result, check_size};
+use crate::forecast::Forecast;
 use crate::interrupt;
 use crate::layers::{Evaluation, Parameters, flat_weights, set_flat_weights};
 use crate::model::chunk;
@@ -65,7 +66,7 @@ pub fn fit_on_tape<M: Parameters<f32, D>, D: Device<f32>>(
 ) -> Result<History> {
     let device = device_of(model)?;
     let mut network = Closure { model, forward };
-    let task = Task { truth: Dataset::future_tensor, loss: mean_of_squares };
+    let task = Task { truth: Dataset::future_tensor_on, loss: mean_of_squares };
     run(&mut network, &device, &task, train, validation, hyperparameters)
 }
 
@@ -89,7 +90,7 @@ pub fn fit_at_every_step<M: Parameters<f32, D>, D: Device<f32>>(
 }
 
 /// What a network that [`fit_on_tape`] or [`fit_at_every_step`] has trained predicts for every
-/// series of `data`: `(n, F, D)`, row-major.
+/// series of `data`.
 ///
 /// # Errors
 /// [`Error::Shape`](crate::Error::Shape) when the prediction has neither of the two shapes,
@@ -99,9 +100,15 @@ pub fn predict_with<M: Parameters<f32, D>, D: Device<f32>>(
     model: &M,
     data: &Dataset,
     forward: impl Fn(&M, Traced<D>) -> Result<Traced<D>>,
-) -> Result<Vec<f32>> {
+) -> Result<Forecast> {
     let (work, device) = (interrupt::watch(), device_of(model)?);
-    predict(&|past| forward(model, past), &device, data, model.parameter_count(), &work)
+    data.forecast(predict(
+        &|past| forward(model, past),
+        &device,
+        data,
+        model.parameter_count(),
+        &work,
+    )?)
 }
 
 /// The device that the weights are on.
@@ -269,7 +276,7 @@ fn run<D: Device<f32>>(
         let parts = train.batches(batch_size, seed, epoch)?;
         let (mut total, mut trained, mut flow) = (0.0, 0, ControlFlow::Continue(()));
         for batch in &parts {
-            let past: Sequence<f32, D> = batch.past_tensor(dev);
+            let past: Sequence<f32, D> = batch.past_tensor_on(dev);
             let prediction = network.forward(past.leaky_traced())?;
             let loss = (task.loss)(prediction, (task.truth)(batch, dev))?;
             total += f64::from(loss.as_vec()[0]);
@@ -327,7 +334,7 @@ fn predict<D: Device<f32>>(
             return Err(Error::PredictionInterrupted);
         }
         let part = data.select(start..data.len().min(start + chunk))?;
-        let past: Sequence<f32, D> = part.past_tensor(dev);
+        let past: Sequence<f32, D> = part.past_tensor_on(dev);
         let (prediction, _) = forward(past.leaky_traced())?.split_tape();
         let prediction = prediction.contiguous();
         let (batch, steps, features) = *prediction.shape();

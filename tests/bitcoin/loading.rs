@@ -1,3 +1,4 @@
+use seq2seq::data::Gaps;
 use seq2seq::polars::prelude::*;
 use seq2seq::prelude::*;
 use std::fs;

@@ -2,8 +2,7 @@
 
 use seq2seq::dfdx::shapes::Dtype;
 use seq2seq::dfdx::tensor::{Gradients, Tape};
-use seq2seq::layers::RecurrentDevice;
-use seq2seq::layers::{Parameter, Parameters};
+use seq2seq::layers::{LstmState, Parameter, Parameters, RecurrentDevice};
 use seq2seq::prelude::*;
 
 /// f32 or f64.
