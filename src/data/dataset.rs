@@ -234,7 +234,7 @@ impl Dataset {
     /// Sets the last `validation_fraction` of the series aside: `(train, validation)`.
     ///
     /// The order of the series stays as it is, so that of a series in time the last part is set
-    /// aside. Split first, then fit: a scaler or a model that has seen the validation part can not
+    /// aside. Split first, then fit: a scaler or a model that has seen the validation part cannot
     /// be judged by it.
     ///
     /// # Errors

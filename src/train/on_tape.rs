@@ -22,7 +22,7 @@ pub type Traced<D = Cpu> = Sequence<f32, D, OwnedTape<f32, D>>;
 const CHUNK: usize = 1024;
 
 /// Trains any network that a cell has put together, on dfdx's tape: `forward` is its forward pass,
-/// from the past `(B, P, D)` to the prediction `(B, F, D)`. The loss is the mean squared error.
+/// from the past `(B, P, D)` to the prediction `(B, F, O)`. The loss is the mean squared error.
 /// Prints nothing.
 ///
 /// It computes on the device that the model's weights are on. Of the hyperparameters, the sizes, the
