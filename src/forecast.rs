@@ -189,8 +189,10 @@ impl TryFrom<Sequence> for Forecast {
     type Error = Error;
 
     fn try_from(tensor: Sequence) -> Result<Self> {
-        let (_, steps, targets) = *tensor.shape();
-        Self::new(tensor.as_vec(), steps, targets)
+        let (n, steps, targets) = *tensor.shape();
+        // dfdx cannot read a tensor that is empty.
+        let values = if n * steps * targets == 0 { Vec::new() } else { tensor.as_vec() };
+        Self::new(values, steps, targets)
     }
 }
 

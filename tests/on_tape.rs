@@ -67,7 +67,10 @@ fn a_forecast_at_every_step_ends_with_the_future() {
     let history =
         fit_at_every_step(&mut model, &train, &validation, &hyperparameters, forward).unwrap();
     let prediction = predict_with(&model, &validation, forward).unwrap();
-    assert_eq!(prediction.len(), validation.future().len());
+    assert_eq!(
+        (prediction.len(), prediction.steps()),
+        (validation.len(), validation.future_steps())
+    );
     let reached = mse(&prediction, &validation).unwrap();
     assert_eq!(history.last().validation_mse, reached);
     let naive = mse(&repeat_last(&validation), &validation).unwrap();

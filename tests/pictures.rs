@@ -110,7 +110,7 @@ fn pictures_that_no_memory_has_room_for_are_refused() {
     assert!(refused.contains("the number of layers is 1000000, but it must be from 1 to 16"));
     let points = |count: u16| -> Vec<(f64, f64)> { (0..count).map(|i| (i.into(), 1.0)).collect() };
     let (most, one) = (points(20_000), points(1));
-    check(&plot::lines("t", "x", "y", &[("full", &most)]).unwrap(), &["full"]);
+    check(&plot::lines("Many points", "x", "y", &[("full", &most)]).unwrap(), &["full"]);
     let more = [("full", &most[..]), ("one more", &one)];
     for refused in [plot::lines("t", "x", "y", &more), plot::log_lines("t", "x", "y", &more)] {
         let message = refused.unwrap_err().to_string();
