@@ -16,14 +16,14 @@ use crate::model::{Autoregressive, Feeding, Seq2Seq};
 use crate::train::{
     Descent, History, Hyperparameters, fit_at_every_step, fit_on_tape, predict_with,
 };
-use crate::{Result, Sequence, State};
+use crate::{Forecast, Result, Sequence, State};
 
 /// Where the functions are that no cell compiles.
 pub fn addresses() -> Vec<usize> {
     type Named = fn(&Recurrent) -> Vec<(String, Parameter<'_, f32, Cpu>)>;
     let others = [
-        Dataset::past_tensor as fn(&_, &_) -> Sequence as usize,
-        Dataset::future_tensor as fn(&_, &_) -> Sequence as usize,
+        Dataset::past_tensor as fn(&_) -> Sequence as usize,
+        Dataset::future_tensor as fn(&_) -> Sequence as usize,
         Recurrent::<Cpu>::new as fn(_, _, &_, &mut _, &_) -> _ as usize,
         Recurrent::parameters as Named as usize,
     ];
@@ -69,6 +69,6 @@ static SHARED: fn() = || {
     });
     black_box::<fn(&mut Recurrent) -> usize>(|stack| stack.parameters_mut().len());
 
-    type Predict = fn(&Dense, &Dataset) -> Result<Vec<f32>>;
+    type Predict = fn(&Dense, &Dataset) -> Result<Forecast>;
     black_box::<Predict>(|dense, data| predict_with(dense, data, Dense::forward));
 };

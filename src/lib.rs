@@ -1,8 +1,8 @@
 //! Sequence-to-sequence recurrent networks for time series, for a Jupyter workbook in Rust.
 //!
 //! Data flows one way through the modules: [`data`] makes windows from signals, [`layers`] and
-//! [`model`] hold the network, [`train`] fits it, [`evaluate`] holds it against baselines, and
-//! [`plot`] shows what came out. The notebooks load all of it with `use seq2seq::prelude::*;`.
+//! [`model`] hold the network, [`train`] fits it, [`evaluate`] compares its [`Forecast`] with those
+//! of baselines, and [`plot`] shows them. The notebooks load all of it with `use seq2seq::prelude::*;`.
 //!
 //! # Shape letters
 //! Every signature's documentation uses the same letters:
@@ -14,6 +14,7 @@
 //! | P | past steps: what the network is shown |
 //! | F | future steps: what it predicts, the horizon |
 //! | D | features of the series at one step |
+//! | O | targets: the features of the future, which are predicted |
 //! | H | hidden size: units of a recurrent layer |
 //! | L | layers |
 //!
@@ -40,6 +41,7 @@ mod device;
 mod error;
 pub mod evaluate;
 mod file;
+mod forecast;
 mod history;
 #[doc(hidden)]
 pub mod instances;
@@ -55,6 +57,7 @@ pub mod train;
 pub use device::Device;
 pub use dfdx;
 pub use error::{Error, Result};
+pub use forecast::Forecast;
 #[doc(hidden)]
 pub use interrupt::seq2seq_new_cell;
 #[cfg(feature = "polars")]
@@ -71,48 +74,45 @@ pub type Sequence<E = f32, D = Cpu, T = NoneTape> = Tensor<(usize, usize, usize)
 /// What a recurrent layer remembers of each series of a batch, `(B, H)`.
 pub type State<E = f32, D = Cpu, T = NoneTape> = Tensor<(usize, usize), E, D, T>;
 
-/// Everything that a notebook needs, name by name.
+/// What the cells of the notebooks and the examples of this documentation use, name by name.
 pub mod prelude {
     #[cfg(feature = "polars")]
     pub use crate::data::{
-        BitcoinFetch, Gaps, Prices, SimulatedBitcoin, TimeSplit, bitcoin_inputs, bitcoin_prices,
-        calendar, data_folder, days_since_halving, describe, fetch_bitcoin, log_returns,
-        moon_phase, simulated_bitcoin, trailing_volatility,
+        BitcoinFetch, Prices, SimulatedBitcoin, TimeSplit, bitcoin_inputs, bitcoin_prices,
+        describe, fetch_bitcoin, log_returns, simulated_bitcoin, trailing_volatility,
     };
     pub use crate::data::{
         Dataset, KnownSines, LastValueScaler, NoisyTwoSines, NoisyWaves, RandomSines, SetScaler,
-        Sine, SineCosine, TwoSines, Window, WindowScaler, denoising_two_sines, known_sines,
+        Sine, SineCosine, TwoSines, WindowScaler, denoising_two_sines, known_sines,
         noisy_two_sines, noisy_waves, random_sines, sine_cosine, two_sines,
     };
     pub use crate::evaluate::{
         Check, DieboldMariano, ExponentialSmoothing, Fold, LeastSquares, RollingOrigin, Scores,
-        correlation, drift, linear_probe, mean_by_band, mse, mse_by_feature, mse_by_series,
-        mse_by_step, mse_of_feature, repeat_last, seasonal_naive,
+        correlation, drift, linear_probe, mean_by_band, mse, mse_by_series, mse_by_step,
+        mse_of_feature, repeat_last, seasonal_naive,
     };
     pub use crate::layers::{
-        Attention, Cell, Dense, Dropout, Gru, Initializer, Lstm, LstmState, Recurrent, SimpleRnn,
-        reverse_time,
+        Attention, Cell, Dense, Dropout, Gru, Initializer, Lstm, Recurrent, SimpleRnn, reverse_time,
     };
     pub use crate::model::{
         Autoregressive, AutoregressiveSettings, DecoderInput, Feeding, Seq2Seq, load_weights,
         save_weights,
     };
-    pub use crate::plot::{self, Picture, Shown};
+    pub use crate::plot;
     pub use crate::train::{
         Descent, End, History, Hyperparameters, Optimizer, Schedule, Traced, Trainer, Training,
         fit, fit_at_every_step, fit_on_tape, fit_with, fit_with_checkpoint, predict_with, resume,
     };
-    pub use crate::{Device, Error, Result, Sequence, State};
+    pub use crate::{Device, Error, Forecast, Result, Sequence, State};
 
     #[cfg(feature = "cuda")]
     pub use dfdx::tensor::Cuda;
 
     pub use dfdx::shapes::HasShape;
     pub use dfdx::tensor::{
-        AsArray, Cpu, OnesTensor, SampleTensor, Tensor, TensorFrom, TensorFromVec, Trace,
-        ZerosTensor,
+        AsArray, Cpu, OnesTensor, SampleTensor, Tensor, TensorFromVec, Trace, ZerosTensor,
     };
     pub use dfdx::tensor_ops::{
-        Backward, BroadcastTo, MeanTo, PermuteTo, ReshapeTo, SelectTo, SumTo, TryMatMul,
+        Backward, MeanTo, PermuteTo, ReshapeTo, SelectTo, SumTo, TryMatMul,
     };
 }

@@ -33,7 +33,7 @@ fn data() -> (Sequence<f64>, Sequence<f64>) {
     let wave = |n: usize| (0..n).map(|i| ((i * i) as f32 * 0.37).sin()).collect();
     let data = Dataset::new(wave(2 * 3 * 2), wave(2 * 4 * 2), 3, 4, 2).unwrap();
     let dev = Cpu::default();
-    (data.past_tensor(&dev), data.future_tensor(&dev))
+    (data.past_tensor_on(&dev), data.future_tensor_on(&dev))
 }
 
 fn check_gradients(mut model: Autoregressive<f64>, feeding: Feeding<'_, f64>) {
@@ -139,8 +139,8 @@ fn errors_are_measured_and_series_predicted_without_dropout() {
         || predict_with(&model, &data, |model, past| model.forward(past, 4, Feeding::Own));
     let prediction = predict().unwrap();
     assert_eq!(prediction, predict().unwrap());
-    let plain = model.forward(data.past_tensor(&Cpu::default()), 4, Feeding::Own).unwrap();
-    assert_eq!(prediction, plain.as_vec());
+    let plain = model.forward(data.past_tensor(), 4, Feeding::Own).unwrap();
+    assert_eq!(prediction, Forecast::try_from(plain).unwrap());
     assert_eq!(history.last().validation_mse, mse(&prediction, &data).unwrap());
 }
 

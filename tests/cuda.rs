@@ -30,10 +30,10 @@ fn waves(series: usize) -> (Dataset, Dataset) {
 macro_rules! everything {
     ($device: expr, $model: expr, $data: expr, $forward: expr) => {{
         let (model, data) = ($model, $data);
-        let past: Sequence<f32, _> = data.past_tensor($device);
+        let past: Sequence<f32, _> = data.past_tensor_on($device);
         let prediction = $forward(model, past.leaky_traced()).unwrap();
         let mut all = prediction.as_vec();
-        let loss = loss(prediction, data.future_tensor($device)).unwrap();
+        let loss = loss(prediction, data.future_tensor_on($device)).unwrap();
         let gradients = loss.backward();
         for (_, parameter) in model.parameters() {
             all.extend(match parameter {

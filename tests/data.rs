@@ -2,6 +2,7 @@
 //! is lost or seen twice, and scaling looks at the past alone.
 
 use proptest::prelude::*;
+use seq2seq::data::Window;
 use seq2seq::prelude::*;
 use std::f64::consts::PI;
 
@@ -20,6 +21,11 @@ fn settings() -> impl Strategy<Value = SineCosine> {
 fn joined(window: &Window) -> Vec<f64> {
     let values = window.past.iter().chain(&window.future);
     values.map(|&v| f64::from(v)).collect()
+}
+
+/// The true future, as the forecast that is never wrong.
+fn future(data: &Dataset) -> Forecast {
+    data.forecast(data.future().to_vec()).unwrap()
 }
 
 proptest! {
@@ -111,8 +117,9 @@ proptest! {
             (data.past(), scaled.past(), data.past_steps()),
             (data.future(), scaled.future(), data.future_steps()),
         ] {
-            let back = scaler.unscale(scaled, steps).unwrap();
-            for (v, b) in values.iter().zip(back) {
+            let scaled = Forecast::new(scaled.to_vec(), steps, 2).unwrap();
+            let back = scaler.unscale(&scaled).unwrap();
+            for (v, b) in values.iter().zip(back.values()) {
                 prop_assert!((v - b).abs() < 1e-5);
             }
         }
@@ -277,7 +284,8 @@ fn a_log_ratio_is_finite_at_any_two_prices() {
     let (scaler, scaled) = LastValueScaler::fit_transform(&data).unwrap();
     let expected = (2e38_f64 / f64::from(1e-38_f32)).ln() as f32;
     assert!((scaled.future()[0] - expected).abs() < 1e-4, "{scaled:?}");
-    assert!((scaler.unscale(&[0.0], 1).unwrap()[0] - 1e-38).abs() < 1e-44);
+    let last = scaler.unscale(&scaled.constant_forecast(0.0)).unwrap();
+    assert!((last.values()[0] - 1e-38).abs() < 1e-44);
 }
 
 #[test]
@@ -291,8 +299,8 @@ fn a_set_is_scaled_by_the_part_that_was_fitted() {
     let variance = scaled.past().iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n;
     assert!(mean.abs() < 1e-5 && (variance.sqrt() - 0.4).abs() < 1e-3, "{mean} {variance}");
     let validation_scaled = scaler.transform(&validation).unwrap();
-    let back = scaler.unscale(validation_scaled.future()).unwrap();
-    for (b, v) in back.iter().zip(validation.future()) {
+    let back = scaler.unscale(&future(&validation_scaled)).unwrap();
+    for (b, v) in back.values().iter().zip(validation.future()) {
         assert!((b - v).abs() < 1e-5);
     }
     // What the validation part holds does not matter.
@@ -357,8 +365,7 @@ fn targets_are_the_first_features_of_the_future() {
         assert_eq!([train.future(), validation.future()].concat(), data.future());
         assert_eq!(data.window(2).unwrap().future.len(), 3 * targets);
         assert_eq!(data.batches(5, 1, 1).unwrap()[0].targets(), targets);
-        let tensor: Sequence = data.future_tensor(&Cpu::default());
-        assert_eq!(tensor.shape(), &(all.len(), 3, targets));
+        assert_eq!(data.future_tensor().shape(), &(all.len(), 3, targets));
         assert!(data.to_string().contains(&format!("future ({}, 3, {targets})", all.len())));
     }
     let two = all.with_targets(2).unwrap();
@@ -381,14 +388,16 @@ fn targets_are_scaled_like_their_features() {
     let set = of_set.transform(&data).unwrap();
     assert_eq!(set.past(), expected.past());
     assert_eq!(set.future(), first_features(expected.future(), 2));
-    for back in [scaler.unscale(scaled.future(), 3).unwrap(), of_set.unscale(set.future()).unwrap()]
-    {
-        assert_eq!(back.len(), data.future().len());
-        for (b, v) in back.iter().zip(data.future()) {
+    for back in [scaler.unscale(&future(&scaled)), of_set.unscale(&future(&set))] {
+        let back = back.unwrap();
+        assert_eq!(back.values().len(), data.future().len());
+        for (b, v) in back.values().iter().zip(data.future()) {
             assert!((b - v).abs() < 1e-5);
         }
     }
-    assert!(scaler.unscale(all.future(), 3).is_err());
+    for refused in [scaler.unscale(&future(&all)), of_set.unscale(&future(&all))] {
+        assert!(refused.unwrap_err().to_string().contains("targets of the forecast is 3, but 2"));
+    }
 }
 
 #[test]
@@ -407,10 +416,12 @@ fn prices_are_measured_from_their_last_known_value() {
     };
     close(scaled.past(), &[two, -1.0, 0.0, 0.0, -two, 1.0, 0.0, 2.0]);
     close(scaled.future(), &[2.0 * two, -2.0 * two]);
-    close(&scaler.unscale(scaled.future(), 1).unwrap(), data.future());
-    close(&scaler.unscale(&[0.0, 0.0], 1).unwrap(), &repeat_last(&data));
-    let message = scaler.unscale(&[0.0], 1).unwrap_err().to_string();
-    assert!(message.contains("is 1, but 2"), "{message}");
+    close(scaler.unscale(&future(&scaled)).unwrap().values(), data.future());
+    let last = scaler.unscale(&scaled.constant_forecast(0.0)).unwrap();
+    close(last.values(), repeat_last(&data).values());
+    let one = Forecast::new(vec![0.0], 1, 1).unwrap();
+    let message = scaler.unscale(&one).unwrap_err().to_string();
+    assert!(message.contains("series of the forecast is 1, but 2"), "{message}");
     let free = Dataset::new(vec![1.0, 0.0], vec![1.0], 2, 1, 1).unwrap();
     let message = LastValueScaler::fit_transform(&free).unwrap_err().to_string();
     assert!(message.contains("a price is 0"), "{message}");
@@ -420,6 +431,6 @@ fn prices_are_measured_from_their_last_known_value() {
 fn a_prediction_is_scaled_as_its_windows_are() {
     let data = sine_cosine(SineCosine { series: 20, ..Default::default() }).unwrap();
     let (scaler, scaled) = WindowScaler::fit_transform(&data).unwrap();
-    assert_eq!(scaler.scale(data.future(), data.future_steps()).unwrap(), scaled.future());
-    assert!(scaler.scale(&[0.0], 1).is_err());
+    assert_eq!(scaler.scale(&future(&data)).unwrap(), future(&scaled));
+    assert!(scaler.scale(&Forecast::new(vec![0.0; 2], 1, 2).unwrap()).is_err());
 }

@@ -1,6 +1,6 @@
 //! What notebook 1 says of dfdx 0.13: a newer version may do better, and then the notebook has to say so.
 
-use seq2seq::dfdx::tensor::OwnedTape;
+use seq2seq::dfdx::tensor::{OwnedTape, TensorFrom};
 use seq2seq::prelude::*;
 use std::panic::catch_unwind;
 

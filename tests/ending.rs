@@ -1,7 +1,7 @@
 //! A training that ends before its last epoch: by patience, by the clock, by hand.
 
 use seq2seq::prelude::*;
-use seq2seq::train::Epoch;
+use seq2seq::train::{End, Epoch};
 use std::thread::sleep;
 use std::time::Duration;
 

@@ -1,6 +1,8 @@
 //! Errors of predictions by hand, and the folds of a back-test.
 
 use proptest::prelude::*;
+use seq2seq::data::Window;
+use seq2seq::evaluate::mse_by_feature;
 use seq2seq::prelude::*;
 
 /// Two series, P = 3, F = 2, D = 2.
@@ -11,8 +13,8 @@ fn data() -> Dataset {
 }
 
 /// Off by 1 in feature 0 and by 2 in feature 1; in the second step by twice as much.
-fn prediction() -> Vec<f32> {
-    vec![2.0, 3.0, 4.0, 6.0, 4.0, 5.0, 6.0, 8.0]
+fn prediction() -> Forecast {
+    data().forecast(vec![2.0, 3.0, 4.0, 6.0, 4.0, 5.0, 6.0, 8.0]).unwrap()
 }
 
 #[test]
@@ -38,15 +40,74 @@ fn scores_follow_their_formulas() {
 #[test]
 fn a_perfect_forecast_scores_zero_even_at_zero() {
     let data = Dataset::new(vec![1.0, 2.0], vec![0.0, 5.0], 2, 2, 1).unwrap();
-    let scores = Scores::of(&[0.0, 5.0], &data).unwrap();
+    let scores = Scores::of(&data.forecast(vec![0.0, 5.0]).unwrap(), &data).unwrap();
     assert_eq!((scores.mse, scores.smape, scores.mase), (0.0, 0.0, 0.0));
 }
 
 #[test]
 fn a_prediction_of_another_size_is_refused() {
-    let message = Scores::of(&[0.0; 7], &data()).unwrap_err().to_string();
-    assert!(message.contains("predicted values is 7, but 8"), "{message}");
-    assert!(mse_by_step(&[0.0; 9], &data()).is_err());
+    let refused = |n: usize, steps: usize, targets: usize| {
+        let forecast = Forecast::new(vec![0.0; n * steps * targets], steps, targets).unwrap();
+        let message = Scores::of(&forecast, &data()).unwrap_err().to_string();
+        assert_eq!(mse_by_step(&forecast, &data()).unwrap_err().to_string(), message);
+        message
+    };
+    assert_eq!(refused(1, 2, 2), "the number of series of the forecast is 1, but 2 is needed here");
+    // As many values, and yet another forecast.
+    assert!(refused(4, 2, 1).contains("series of the forecast is 4, but 2"));
+    assert!(refused(2, 4, 1).contains("steps of the forecast is 4, but 2"));
+    assert!(refused(2, 2, 1).contains("targets of the forecast is 1, but 2"));
+}
+
+#[test]
+fn a_forecast_is_read_by_series_step_and_target() {
+    let forecast = prediction();
+    assert_eq!((forecast.len(), forecast.steps(), forecast.targets()), (2, 2, 2));
+    assert_eq!(forecast.to_string(), "forecast (2, 2, 2)  (series, future steps, targets)");
+    assert_eq!(forecast.series(1).unwrap(), [4.0, 5.0, 6.0, 8.0]);
+    assert_eq!(forecast.step(1).unwrap(), [4.0, 6.0, 6.0, 8.0]);
+    assert_eq!(forecast.target(1).unwrap(), [3.0, 6.0, 5.0, 8.0]);
+    let series: Vec<&[f32]> = (&forecast).into_iter().collect();
+    assert_eq!(series.concat(), forecast.values());
+    let turned = forecast.select([1, 0, 1]).unwrap();
+    assert_eq!(turned.step(0).unwrap(), [4.0, 5.0, 2.0, 3.0, 4.0, 5.0]);
+    let numbered = forecast.map(|step, target, value| value + (10 * step + 100 * target) as f32);
+    assert_eq!(numbered.series(0).unwrap(), [2.0, 103.0, 14.0, 116.0]);
+    for (refused, part) in [
+        (forecast.series(2).err(), "index is 2, but it must be below 2, the number of series"),
+        (forecast.step(2).err(), "below 2, the number of steps"),
+        (forecast.target(2).err(), "below 2, the number of targets"),
+        (forecast.select([0, 2]).err(), "below 2, the number of series"),
+        (forecast.select([]).err(), "no series"),
+    ] {
+        let message = refused.unwrap().to_string();
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn the_mean_of_forecasts_is_one_of_their_size() {
+    let (forecast, zeros) = (prediction(), data().constant_forecast(0.0));
+    let mean = Forecast::mean(&[forecast.clone(), zeros]).unwrap();
+    assert_eq!(mean, forecast.map(|_, _, value| value / 2.0));
+    assert!(Forecast::mean(&[]).is_err());
+    let message = Forecast::mean(&[forecast.clone(), forecast.select([0]).unwrap()]).unwrap_err();
+    assert!(message.to_string().contains("series of a forecast is 1, but 2"), "{message}");
+}
+
+#[test]
+fn values_that_are_no_forecast_are_refused() {
+    let message = |values: usize, steps, targets| {
+        Forecast::new(vec![0.0; values], steps, targets).unwrap_err().to_string()
+    };
+    assert!(message(4, 0, 1).contains("steps is 0"));
+    assert!(message(4, 1, 0).contains("targets is 0"));
+    assert!(message(0, 1, 1).contains("no value"));
+    assert!(message(5, 2, 1).contains("(n x F x O, F = 2, O = 1) is 5, but 6"));
+    let message = data().forecast(vec![0.0; 7]).unwrap_err().to_string();
+    assert!(message.contains("(n x F x O = 2 x 2 x 2) is 7, but 8"), "{message}");
+    let tensor: Sequence = Cpu::default().zeros_like(&(2, 0, 3));
+    assert!(Forecast::try_from(tensor).is_err());
 }
 
 #[test]
@@ -134,8 +195,8 @@ fn baselines_have_the_values_of_other_programs() {
         ("ridge", ridge.predict(&data).unwrap()),
     ] {
         let expected = numbers(&golden[name]);
-        assert_eq!(found.len(), expected.len());
-        for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
+        assert_eq!(found.values().len(), expected.len());
+        for (i, (found, expected)) in found.values().iter().zip(expected).enumerate() {
             let error = (f64::from(*found) - expected).abs();
             assert!(error < 2e-6 * expected.abs().max(1.0), "{name} {i}: {found} not {expected}");
         }
@@ -170,7 +231,7 @@ fn baselines_coincide_with_the_naive_forecast_where_they_should() {
     let smoothing = ExponentialSmoothing::new(vec![1.0; 2]).unwrap();
     assert_eq!(smoothing.predict(&data).unwrap(), repeat_last(&data));
     let one_step = Dataset::new(vec![3.0, 4.0], vec![0.0; 4], 1, 2, 2).unwrap();
-    assert_eq!(drift(&one_step), [3.0, 4.0, 3.0, 4.0]);
+    assert_eq!(drift(&one_step).values(), [3.0, 4.0, 3.0, 4.0]);
     // Nothing to choose from: the last value is as good as any mean.
     let constant = Dataset::new(vec![2.0; 6], vec![2.0; 2], 3, 1, 1).unwrap();
     assert_eq!(ExponentialSmoothing::fit(&constant).alpha(), [1.0]);
@@ -220,7 +281,7 @@ fn least_squares_find_an_exact_law_whatever_the_scales_of_the_inputs() {
         let data = of_unequal_scales(scales);
         let prediction = LeastSquares::fit(&data).unwrap().predict(&data).unwrap();
         let error = mse(&prediction, &data).unwrap();
-        let variance = mse(&vec![0.0; prediction.len()], &data).unwrap();
+        let variance = mse(&data.constant_forecast(0.0), &data).unwrap();
         assert!(error < 1e-10 * variance, "{scales:?}: {error} of {variance}");
     }
 }
@@ -232,7 +293,7 @@ fn a_ridge_penalty_means_the_same_in_every_unit() {
         LeastSquares::fit_ridge(&data, 50.0).unwrap().predict(&data).unwrap()
     };
     let (a, b) = (forecast([1.0, 1.0, 1.0]), forecast([1e-3, 1e4, 1.0]));
-    for (a, b) in a.iter().zip(b) {
+    for (a, b) in a.values().iter().zip(b.values()) {
         assert!((a - b).abs() < 1e-4, "{a} and {b}");
     }
 }
@@ -246,7 +307,7 @@ fn least_squares_see_small_moves_of_large_values() {
     let future: Vec<f32> = past.chunks(2).map(|p| 100.0 * (p[1] - p[0])).collect();
     let data = Dataset::new(past, future, 2, 1, 1).unwrap();
     let prediction = LeastSquares::fit(&data).unwrap().predict(&data).unwrap();
-    let variance = mse(&vec![0.0; prediction.len()], &data).unwrap();
+    let variance = mse(&data.constant_forecast(0.0), &data).unwrap();
     assert!(mse(&prediction, &data).unwrap() < 1e-6 * variance);
 }
 
@@ -261,7 +322,7 @@ fn inputs_that_never_vary_and_twins_are_no_trouble() {
     }
     let one = data.select([0]).unwrap();
     let line = LeastSquares::fit(&one).unwrap();
-    assert_eq!(line.predict(&one).unwrap(), one.future());
+    assert_eq!(line.predict(&one).unwrap().values(), one.future());
 }
 
 #[test]
@@ -271,7 +332,7 @@ fn a_larger_penalty_gives_smaller_forecasts() {
     let spread = |penalty: f64| {
         let line = LeastSquares::fit_ridge(&centred, penalty).unwrap();
         let y = line.predict(&centred).unwrap();
-        let first: Vec<f64> = y.iter().step_by(10).map(|&v| f64::from(v)).collect();
+        let first: Vec<f64> = y.values().iter().step_by(10).map(|&v| f64::from(v)).collect();
         let mean = first.iter().sum::<f64>() / first.len() as f64;
         first.iter().map(|v| (v - mean).powi(2)).sum::<f64>()
     };
@@ -283,7 +344,7 @@ fn inputs_that_are_not_predicted_change_nothing_but_what_is_learnt_from_them() {
     let series: Vec<f32> = (0..120).map(|i| wave(i) + i as f32 * 0.01).collect();
     let all = Dataset::windows(&series, 5, 4, 3).unwrap();
     let data = all.with_targets(2).unwrap();
-    let first = |values: Vec<f32>| -> Vec<f32> {
+    let first = |values: &[f32]| -> Vec<f32> {
         values.chunks(3).flat_map(|step| &step[..2]).copied().collect()
     };
     let smoothing = ExponentialSmoothing::fit(&all);
@@ -294,10 +355,10 @@ fn inputs_that_are_not_predicted_change_nothing_but_what_is_learnt_from_them() {
         (seasonal_naive(&data, 3).unwrap(), seasonal_naive(&all, 3).unwrap()),
         (smoothing.predict(&data).unwrap(), smoothing.predict(&all).unwrap()),
     ] {
-        assert_eq!(found, first(expected));
+        assert_eq!(found.values(), first(expected.values()));
     }
-    let expected = first(of_all.predict(&all).unwrap());
-    for (found, expected) in line.predict(&data).unwrap().iter().zip(expected) {
+    let expected = first(of_all.predict(&all).unwrap().values());
+    for (found, expected) in line.predict(&data).unwrap().values().iter().zip(expected) {
         assert!((found - expected).abs() < 1e-4);
     }
     assert!(line.predict(&all).unwrap_err().to_string().contains("is 3, but 2"));
@@ -310,7 +371,7 @@ fn inputs_that_are_not_predicted_change_nothing_but_what_is_learnt_from_them() {
     assert_eq!(mse_by_step(&prediction, &data).unwrap().len(), 4);
     assert_eq!(mse_by_series(&prediction, &data).unwrap().len(), data.len());
     // As if the third feature had never been there.
-    let two = Dataset::windows(&first(series), 5, 4, 2).unwrap();
+    let two = Dataset::windows(&first(&series), 5, 4, 2).unwrap();
     let (found, expected) = (Scores::of(&prediction, &data), Scores::of(&prediction, &two));
     assert_eq!(found.unwrap(), expected.unwrap());
 }

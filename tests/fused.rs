@@ -20,19 +20,18 @@ fn a_whole_training_follows_the_reference() {
     let mut reference = fused.clone();
     let history = fit(&mut fused, &train, &validation, &hyperparameters).unwrap();
 
-    let dev = Cpu::default();
     let Hyperparameters { learning_rate, weight_decay, .. } = hyperparameters;
     let mut adam = Descent { learning_rate, weight_decay, ..Default::default() };
     for (i, epoch) in history.epochs().iter().enumerate() {
         let batches = train.batches(hyperparameters.batch_size, hyperparameters.seed, i + 1);
         for batch in batches.unwrap() {
-            let past: Sequence = batch.past_tensor(&dev);
+            let past = batch.past_tensor();
             let prediction = reference.forward_reference(past.leaky_traced(), 10).unwrap();
-            let loss = loss(prediction, batch.future_tensor(&dev)).unwrap();
+            let loss = loss(prediction, batch.future_tensor()).unwrap();
             adam.update(&mut reference, loss.backward()).unwrap();
         }
-        let past: Sequence = validation.past_tensor(&dev);
-        let prediction = reference.forward_reference(past, 10).unwrap().as_vec();
+        let prediction = reference.forward_reference(validation.past_tensor(), 10).unwrap();
+        let prediction = Forecast::try_from(prediction).unwrap();
         let expected = mse_of_feature(&prediction, &validation, 0).unwrap();
         let error = (epoch.validation_mse - expected).abs();
         assert!(error < 1e-3 * expected, "epoch {i}: {} not {expected}", epoch.validation_mse);
@@ -100,7 +99,6 @@ fn a_training_with_all_settings_follows_the_reference() {
     let mut tape = fused.clone();
     let history = fit(&mut fused, &train, &validation, &hyperparameters).unwrap();
 
-    let dev = Cpu::default();
     let optimizer = hyperparameters.optimizer;
     let clip_norm = Some(most);
     let mut rms_prop = Descent { optimizer, weight_decay, clip_norm, ..Default::default() };
@@ -108,9 +106,9 @@ fn a_training_with_all_settings_follows_the_reference() {
     for epoch in 1..=3 {
         let batches = train.batches(hyperparameters.batch_size, hyperparameters.seed, epoch);
         for batch in batches.unwrap() {
-            let past: Sequence = batch.past_tensor(&dev);
+            let past = batch.past_tensor();
             let prediction = tape.forward(past.leaky_traced(), 10).unwrap();
-            let loss = loss(prediction, batch.future_tensor(&dev)).unwrap();
+            let loss = loss(prediction, batch.future_tensor()).unwrap();
             rms_prop.learning_rate = schedule.rate(learning_rate, step, 27);
             let norm = rms_prop.update(&mut tape, loss.backward()).unwrap();
             clipped += usize::from(norm > most);
@@ -199,7 +197,7 @@ fn one_series_and_thousands_are_predicted_alike() {
     let all = model.predict(&data).unwrap();
     for series in [0, 1, 7, 8, 1499, 2999] {
         let alone = model.predict(&data.select([series]).unwrap()).unwrap();
-        assert_eq!(alone, all[series * 20..][..20], "series {series}");
+        assert_eq!(alone.values(), all.series(series).unwrap(), "series {series}");
     }
 }
 

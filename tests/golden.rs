@@ -67,10 +67,9 @@ fn gradient(parameter: Parameter<'_, f32, Cpu>, gradients: &Gradients<f32, Cpu>)
 }
 
 fn loss_of(model: &Seq2Seq, data: &Dataset) -> (f32, Gradients<f32, Cpu>) {
-    let dev = Cpu::default();
-    let past: Sequence = data.past_tensor(&dev);
+    let past = data.past_tensor();
     let prediction = model.forward(past.leaky_traced(), data.future_steps());
-    let loss = loss(prediction.unwrap(), data.future_tensor(&dev)).unwrap();
+    let loss = loss(prediction.unwrap(), data.future_tensor()).unwrap();
     (loss.array(), loss.backward())
 }
 
@@ -78,7 +77,11 @@ fn check(name: &str, decoder_input: DecoderInput) {
     let golden = Golden::open(name);
     let (model, data) = (golden.model(), golden.data());
     assert_eq!(model.decoder_input(), decoder_input);
-    assert_close("prediction", &model.predict(&data).unwrap(), &golden.values("prediction"));
+    assert_close(
+        "prediction",
+        model.predict(&data).unwrap().values(),
+        &golden.values("prediction"),
+    );
 
     let (loss, gradients) = loss_of(&model, &data);
     assert_close("loss", &[loss], &golden.values("loss"));

@@ -37,9 +37,9 @@ fn data() -> Dataset {
 fn check(decoder_input: DecoderInput) {
     let (dev, data) = (Cpu::default(), data());
     central_differences::check(&mut model(decoder_input), |model| {
-        let past: Sequence<f64> = data.past_tensor(&dev);
+        let past: Sequence<f64> = data.past_tensor_on(&dev);
         let prediction = model.forward(past.leaky_traced(), 4).unwrap();
-        loss(prediction, data.future_tensor(&dev)).unwrap()
+        loss(prediction, data.future_tensor_on(&dev)).unwrap()
     });
 }
 
@@ -61,7 +61,7 @@ fn a_reversed_layer_matches_central_differences() {
     let gru = Gru::of_dtype(2, &[3], &mut init, &dev).unwrap();
     let dense = Dense::of_dtype(3, 2, &mut init, &dev).unwrap();
     central_differences::check(&mut (gru, dense), |(gru, dense)| {
-        let past: Sequence<f64> = data.past_tensor(&dev);
+        let past: Sequence<f64> = data.past_tensor_on(&dev);
         let reversed = reverse_time(past.leaky_traced());
         let (outputs, _) = gru.forward_reference(reversed, None).unwrap();
         let outputs = reverse_time(dense.forward(outputs).unwrap());

@@ -1,7 +1,7 @@
 //! That a crate beside this one, as each notebook cell is, does not compile anew what `src/instances.rs`
 //! has compiled: the same list, compiled here, finds the functions at the same places.
 
-use seq2seq::{Result, Sequence, State, data, layers, model, train};
+use seq2seq::{Forecast, Result, Sequence, State, data, layers, model, train};
 
 #[allow(unreachable_pub)] // it is public where it belongs
 #[path = "../src/instances.rs"]

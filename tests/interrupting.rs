@@ -5,6 +5,7 @@
 use seq2seq::layers::Parameters;
 use seq2seq::prelude::*;
 use seq2seq::seq2seq_new_cell as new_cell;
+use seq2seq::train::End;
 use signal_hook::consts::SIGINT;
 use signal_hook::low_level::raise;
 use std::cell::Cell as Counter;
@@ -310,7 +311,7 @@ fn predictions_end() {
 
         let settings = AutoregressiveSettings { features: 2, ..Default::default() };
         let autoregressive = Autoregressive::new(settings).unwrap();
-        let past: Sequence = few.past_tensor(&Cpu::default());
+        let past = few.past_tensor();
         let ended = autoregressive.forward(past.clone(), 3, Feeding::Own);
         assert!(matches!(ended, Err(Error::PredictionInterrupted)), "not interrupted");
         new_cell();
@@ -325,7 +326,7 @@ fn chunks_change_nothing() {
         let large = Hyperparameters { hidden_size: 400, num_layers: 2, ..settings() };
         let data = sine_cosine(SineCosine { series: 300, ..Default::default() }).unwrap();
         let trained = model(&large);
-        let (_, states) = trained.encode(data.past_tensor(&Cpu::default())).unwrap();
+        let (_, states) = trained.encode(data.past_tensor()).unwrap();
         let layers: Vec<Vec<f32>> = states.iter().map(|state| state.as_vec()).collect();
         let series = |series: usize| {
             layers.iter().flat_map(move |layer| layer[series * 400..][..400].iter().copied())
@@ -333,10 +334,9 @@ fn chunks_change_nothing() {
         let at_once: Vec<f32> = (0..300).flat_map(series).collect();
         assert_eq!(trained.encoder_states(&data).unwrap(), at_once);
 
-        let dev = Cpu::default();
-        let at_once = trained.forward(data.past_tensor(&dev), 10).unwrap().as_vec();
+        let at_once = trained.forward(data.past_tensor(), 10).unwrap();
         let chunked = predict_with(&trained, &data, |model, past| model.forward(past, 10));
-        assert_eq!(chunked.unwrap(), at_once);
+        assert_eq!(chunked.unwrap(), Forecast::try_from(at_once).unwrap());
     });
 }
 

@@ -1,5 +1,6 @@
 //! What a cell shows while it runs: marks for the workbook's kernel, lines for everybody else.
 
+use seq2seq::plot::Picture;
 use seq2seq::prelude::*;
 use serde_json::Value;
 use std::process::Command;

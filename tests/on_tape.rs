@@ -68,7 +68,10 @@ fn a_forecast_at_every_step_ends_with_the_future() {
     let history =
         fit_at_every_step(&mut model, &train, &validation, &hyperparameters, forward).unwrap();
     let prediction = predict_with(&model, &validation, forward).unwrap();
-    assert_eq!(prediction.len(), validation.future().len());
+    assert_eq!(
+        (prediction.len(), prediction.steps()),
+        (validation.len(), validation.future_steps())
+    );
     let reached = mse(&prediction, &validation).unwrap();
     assert_eq!(history.last().validation_mse, reached);
     let naive = mse(&repeat_last(&validation), &validation).unwrap();
@@ -283,7 +286,7 @@ fn a_validation_error_that_is_no_number_is_told() {
 fn the_two_halves_are_the_whole() {
     let model = Seq2Seq::stacked(1, &Hyperparameters::default()).unwrap();
     let (data, _) = waves(5, 20, 6);
-    let past: Sequence = data.past_tensor(&Cpu::default());
+    let past = data.past_tensor();
     let whole = model.forward(past.clone(), 6).unwrap();
     let (last, mut states) = model.encode(past).unwrap();
     for t in 0..6 {
@@ -302,7 +305,7 @@ fn the_two_halves_are_the_whole() {
 fn a_stack_that_is_chosen_by_its_cell_is_that_stack() {
     let dev = Cpu::default();
     let (data, _) = waves(5, 20, 1);
-    let x: Sequence = data.past_tensor(&dev);
+    let x = data.past_tensor();
     let chosen = |cell| Recurrent::new(cell, 1, &[3, 4], &mut Initializer::new(9), &dev).unwrap();
     macro_rules! check {
         ($cell:ident) => {

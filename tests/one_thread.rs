@@ -2,6 +2,7 @@
 //! program of its own, because the pool is one for each process.
 
 use seq2seq::prelude::*;
+use seq2seq::train::End;
 
 #[test]
 fn a_prediction_does_not_wait_for_the_epoch_of_a_training_in_the_background() {

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Cursor;
 use std::path::Path;
 
+use seq2seq::plot::Picture;
 use seq2seq::prelude::*;
 use seq2seq::train::Epoch;
 
@@ -107,6 +108,15 @@ fn pictures_that_no_memory_has_room_for_are_refused() {
     check(&endless, &["encoder", &format!("x{}", usize::MAX), "y4294967296"]);
     let refused = plot::unrolled(&vec![3; 1_000_000], 5).unwrap_err().to_string();
     assert!(refused.contains("the number of layers is 1000000, but it must be from 1 to 16"));
+    let points = |count: u16| -> Vec<(f64, f64)> { (0..count).map(|i| (i.into(), 1.0)).collect() };
+    let (most, one) = (points(20_000), points(1));
+    check(&plot::lines("Many points", "x", "y", &[("full", &most)]).unwrap(), &["full"]);
+    let more = [("full", &most[..]), ("one more", &one)];
+    for refused in [plot::lines("t", "x", "y", &more), plot::log_lines("t", "x", "y", &more)] {
+        let message = refused.unwrap_err().to_string();
+        let expected = "the number of points is 20001, but it must be at most 20000";
+        assert!(message.contains(expected), "{message}");
+    }
 }
 
 #[test]
@@ -115,12 +125,14 @@ fn a_value_that_has_no_place_on_an_axis_is_named_and_not_searched_for() {
     for value in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
         let mut prediction = data.future().to_vec();
         prediction[20 + 2 * 4 + 1] = value;
+        let prediction = data.forecast(prediction).unwrap();
         let refused = plot::predictions(&data, &prediction, 2).unwrap_err().to_string();
         let place = "the predicted value of series 1, step 4, feature 1 is";
         assert!(refused.contains(place), "{refused}");
         // The third panel is not drawn.
         assert!(plot::predictions(&data, &prediction, 1).is_ok());
-        let errors = plot::forecasts(&data, data.future(), &prediction, 2).unwrap_err().to_string();
+        let naive = repeat_last(&data);
+        let errors = plot::forecasts(&data, &naive, &prediction, 2).unwrap_err().to_string();
         assert!(errors.contains("the error of series 1, step 4, feature 1 is"), "{errors}");
     }
     let of = |points: &[(f64, f64)]| plot::lines("t", "x", "y", &[("line", points)]);
@@ -193,7 +205,7 @@ fn all_pictures_are_drawn_in_both_formats() {
     let prices = [("price", &[(2014.0, 300.0), (2017.0, 10_000.0)][..])];
     let log_lines = plot::log_lines("Prices", "year", "dollars", &prices).unwrap();
     check(&log_lines, &["Prices", "year", "dollars", "price", "500", "5000"]);
-    let errors = vec![0.5; prediction.len()];
+    let errors = validation.constant_forecast(0.5);
     let forecasts = plot::forecasts(&validation, &prediction, &errors, 2).unwrap();
     check(&forecasts, &["Forecasts", "past", "true future", "prediction", "series 1"]);
     assert_eq!(forecasts.svg().matches("<polygon").count(), 4, "a band for each feature");
@@ -307,11 +319,13 @@ fn too_many_series_are_refused() {
         let message = plot::examples(&data, count).unwrap_err().to_string();
         assert!(message.contains(&format!("count is {count}")), "{message}");
     }
-    assert!(plot::predictions(&data, &[0.0], 1).is_err());
+    let (naive, one) = (repeat_last(&data), repeat_last(&data.select([0]).unwrap()));
+    let message = plot::predictions(&data, &one, 1).unwrap_err().to_string();
+    assert!(message.contains("the number of series of the forecast is 1, but 3"), "{message}");
     let message = plot::heat_map("a", &[1], "b", &[1, 2], &[0.5]).unwrap_err().to_string();
     assert!(message.contains("is 1, but 2"), "{message}");
-    let message = plot::forecasts(&data, &repeat_last(&data), &[0.5], 1).unwrap_err().to_string();
-    assert!(message.contains("the number of errors (n x F x D) is 1, but 60"), "{message}");
+    let message = plot::forecasts(&data, &naive, &one, 1).unwrap_err().to_string();
+    assert!(message.contains("the number of series of the errors is 1, but 3"), "{message}");
     let on_zero = plot::log_lines("t", "x", "y", &[("a", &[(1.0, 0.0)])]).unwrap_err();
     assert!(
         on_zero.to_string().contains("the y of a at x = 1 is 0, but a logarithmic"),
@@ -373,13 +387,14 @@ fn pictures_are_described_by_their_data() {
     let mut prediction = data.future().to_vec();
     prediction[0] += 1.0;
     prediction[25] -= 2.0;
+    let prediction = data.forecast(prediction).unwrap();
     let alt = plot::predictions(&data, &prediction, 3).unwrap().alt().to_owned();
     let beginning = "Line chart, Predictions. 3 panels, series 0 to 2, 1 feature. x axis: time step, \
                      1 to 20, the past up to step 10; y axis: value, ";
     assert!(alt.starts_with(beginning), "{alt}");
     let end = "The prediction's MSE is 0.167 over all panels, lowest in series 1: 0.";
     assert!(alt.ends_with(end), "{alt}");
-    let off = vec![0.25; prediction.len()];
+    let off = data.constant_forecast(0.25);
     let alt = plot::forecasts(&data, &prediction, &off, 1).unwrap().alt().to_owned();
     assert!(alt.contains("The prediction's MSE is 0.1. A band"), "{alt}");
     assert!(alt.ends_with("plus and minus 0.25."), "{alt}");
@@ -402,8 +417,9 @@ fn pictures_are_described_by_their_data() {
 fn documented() -> Vec<(&'static str, Picture)> {
     let sine = SineCosine { series: 1, past_steps: 8, future_steps: 8, seed: 42 };
     let data = sine_cosine(sine).unwrap().with_targets(1).unwrap();
-    let prediction: Vec<f32> = data.future().iter().map(|value| 0.8 * value).collect();
-    let errors: Vec<f32> = (1..=8u8).map(|step| 0.05 * f32::from(step)).collect();
+    let truth = data.forecast(data.future().to_vec()).unwrap();
+    let prediction = truth.map(|_, _, value| 0.8 * value);
+    let errors = truth.map(|step, _, _| 0.05 * (step + 1) as f32);
     let epoch = |n: u8| {
         let mse = 0.4 / f64::from(n);
         Epoch {

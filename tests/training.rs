@@ -154,15 +154,15 @@ fn any_horizon_can_be_predicted() {
     let longer = SineCosine { series: 3, future_steps: 25, ..Default::default() };
     let data = sine_cosine(longer).unwrap();
     let long = model.predict(&data).unwrap();
-    assert_eq!(long.len(), 3 * 25 * 2);
+    assert_eq!((long.len(), long.steps(), long.targets()), (3, 25, 2));
     // The first steps do not depend on how many follow.
     let shorter = SineCosine { series: 3, future_steps: 1, ..Default::default() };
     let data_1 = Dataset::new(data.past().to_vec(), vec![0.0; 6], 10, 1, 2).unwrap();
     assert_eq!(data_1.future_steps(), shorter.future_steps);
     let short = model.predict(&data_1).unwrap();
     for series in 0..3 {
-        for feature in 0..2 {
-            let (long, short) = (long[series * 50 + feature], short[series * 2 + feature]);
+        let (long, short) = (long.series(series).unwrap(), short.series(series).unwrap());
+        for (long, short) in long[..2].iter().zip(short) {
             assert!((long - short).abs() < 1e-6, "{long} {short}");
         }
     }

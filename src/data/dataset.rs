@@ -1,16 +1,18 @@
 use dfdx::shapes::Dtype;
-use dfdx::tensor::{Tensor, TensorFromVec};
+use dfdx::tensor::{Cpu, TensorFromVec};
 use rand::seq::SliceRandom;
 use std::fmt;
 
+use crate::Sequence;
 use crate::error::{Error, Result, check_size};
+use crate::forecast::Forecast;
 use crate::random::{Stream, stream};
 
-/// Pairs of a known past `(n, P, D)` and the future `(n, F, D)` that follows it.
+/// Pairs of a known past `(n, P, D)` and the future `(n, F, O)` that follows it.
 ///
-/// Values are held batch-first, in row-major order. P and F need not be equal. Where the future has
-/// fewer features than the past ([`Dataset::with_targets`]), D stands for that number wherever the
-/// future or a prediction of it is meant.
+/// Values are held batch-first, in row-major order. P and F need not be equal. The targets, which are
+/// the features of the future, are the first O features of the past: all D of them, unless
+/// [`Dataset::with_targets`] has left some out.
 ///
 /// ```
 /// use seq2seq::prelude::*;
@@ -33,18 +35,19 @@ pub struct Dataset {
     targets: usize,
 }
 
-/// One series: its past `(P, D)` and its future `(F, D)`, row-major.
+/// One series: its past `(P, D)` and its future `(F, O)`, row-major.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Window {
     /// What the network is shown, `(P, D)`.
     pub past: Vec<f32>,
-    /// What it has to predict, `(F, D)`.
+    /// What it has to predict, `(F, O)`.
     pub future: Vec<f32>,
 }
 
 impl Dataset {
     /// Puts together a data set from `past`, `(n, P, D)`, and `future`, `(n, F, D)`, where P is
-    /// `past_steps`, F is `future_steps` and D is `features`; n follows from the lengths.
+    /// `past_steps`, F is `future_steps` and D is `features`; n follows from the lengths. All features
+    /// are targets (O = D).
     ///
     /// # Errors
     /// [`Error::Setting`] when P, F or D is 0, [`Error::Shape`] when the lengths do not fit them,
@@ -103,8 +106,8 @@ impl Dataset {
         Ok(self)
     }
 
-    /// The same windows, of whose future only the first `targets` features have to be predicted:
-    /// `(n, F, targets)`. The other features of the past are inputs alone.
+    /// The same windows, of whose future only the first O = `targets` features have to be predicted:
+    /// `(n, F, O)`. The other features of the past are inputs alone.
     ///
     /// ```
     /// use seq2seq::prelude::*;
@@ -139,7 +142,8 @@ impl Dataset {
     ///
     /// let data = Dataset::windows(&[0.0, 1.0, 2.0, 3.0, 4.0], 2, 1, 1)?;
     /// assert_eq!(data.len(), 3);
-    /// assert_eq!(data.window(2)?, Window { past: vec![2.0, 3.0], future: vec![4.0] });
+    /// let last = data.window(2)?;
+    /// assert_eq!((last.past, last.future), (vec![2.0, 3.0], vec![4.0]));
     /// # Ok::<(), Error>(())
     /// ```
     ///
@@ -195,8 +199,8 @@ impl Dataset {
         self.features
     }
 
-    /// Number of features of the future, which a model has to predict: D, unless it was lowered by
-    /// [`Dataset::with_targets`].
+    /// Number of targets, O: the features of the future, which a model has to predict. It is D, unless
+    /// [`Dataset::with_targets`] has lowered it.
     pub fn targets(&self) -> usize {
         self.targets
     }
@@ -206,7 +210,7 @@ impl Dataset {
         &self.past
     }
 
-    /// All future values, `(n, F, D)`.
+    /// All future values, `(n, F, O)`.
     pub fn future(&self) -> &[f32] {
         &self.future
     }
@@ -230,7 +234,7 @@ impl Dataset {
     /// Sets the last `validation_fraction` of the series aside: `(train, validation)`.
     ///
     /// The order of the series stays as it is, so that of a series in time the last part is set
-    /// aside. Split first, then fit: a scaler or a model that has seen the validation part can not
+    /// aside. Split first, then fit: a scaler or a model that has seen the validation part cannot
     /// be judged by it.
     ///
     /// # Errors
@@ -292,9 +296,19 @@ impl Dataset {
         order
     }
 
-    /// The past as a tensor `(n, P, D)` on `device`.
+    /// The past as a tensor `(n, P, D)`.
+    pub fn past_tensor(&self) -> Sequence {
+        self.past_tensor_on(&Cpu::default())
+    }
+
+    /// The future as a tensor `(n, F, O)`.
+    pub fn future_tensor(&self) -> Sequence {
+        self.future_tensor_on(&Cpu::default())
+    }
+
+    /// As [`Dataset::past_tensor`], of any type of number and on any device.
     #[inline(never)]
-    pub fn past_tensor<E, D>(&self, device: &D) -> Tensor<(usize, usize, usize), E, D>
+    pub fn past_tensor_on<E, D>(&self, device: &D) -> Sequence<E, D>
     where
         E: Dtype + From<f32>,
         D: TensorFromVec<E>,
@@ -303,15 +317,49 @@ impl Dataset {
         device.tensor_from_vec(values, (self.len(), self.past_steps, self.features))
     }
 
-    /// The future as a tensor `(n, F, D)` on `device`.
+    /// As [`Dataset::future_tensor`], of any type of number and on any device.
     #[inline(never)]
-    pub fn future_tensor<E, D>(&self, device: &D) -> Tensor<(usize, usize, usize), E, D>
+    pub fn future_tensor_on<E, D>(&self, device: &D) -> Sequence<E, D>
     where
         E: Dtype + From<f32>,
         D: TensorFromVec<E>,
     {
         let values = self.future.iter().map(|&v| v.into()).collect();
         device.tensor_from_vec(values, (self.len(), self.future_steps, self.targets))
+    }
+
+    /// A forecast of the future of these series from its `values`, `(n, F, O)`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the values are not as many as those of the future.
+    pub fn forecast(&self, values: Vec<f32>) -> Result<Forecast> {
+        let (n, steps, targets) = (self.len(), self.future_steps, self.targets);
+        let what = format!("the number of values (n x F x O = {n} x {steps} x {targets})");
+        check_size(what, self.future.len(), values.len())?;
+        Ok(self.forecast_of(values))
+    }
+
+    /// The forecast that is `value` everywhere, such as 0 for waves around 0.
+    ///
+    /// ```
+    /// use seq2seq::prelude::*;
+    ///
+    /// let data = Dataset::new(vec![0.0], vec![1.0, 3.0], 1, 2, 1)?;
+    /// assert_eq!(mse(&data.constant_forecast(0.0), &data)?, 5.0);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn constant_forecast(&self, value: f32) -> Forecast {
+        self.forecast_of(vec![value; self.future.len()])
+    }
+
+    /// As [`Dataset::forecast`], from values that are as many as those of the future by construction.
+    pub(crate) fn forecast_of(&self, values: Vec<f32>) -> Forecast {
+        Forecast::of_size(values, self.future_steps, self.targets)
+    }
+
+    /// Refuses a forecast that is not of the size of the future; `what` names it.
+    pub(crate) fn check_forecast(&self, what: &str, forecast: &Forecast) -> Result<()> {
+        forecast.check(what, (self.len(), self.future_steps, self.targets))
     }
 
     /// The same windows with other values.

@@ -1,12 +1,13 @@
 use super::Dataset;
 use crate::error::{Error, Result, check_size};
+use crate::forecast::Forecast;
 
 /// Added to mean and deviation, as in the source: a constant window is not divided by zero.
 const EPSILON: f32 = 1e-5;
 /// Deviations that a scaled window spans: most of it then lies between -1 and 1.
 const DEVIATIONS: f32 = 2.5;
 
-/// Brings every window to the same height, by what its **past** alone tells.
+/// Instance normalisation: brings every window to the same height, by its **past** alone.
 ///
 /// For each series and feature, y = (x − (m + 1e-5)) / (2.5 · (s + 1e-5)), where m and s are the
 /// mean and the (population) standard deviation of the past; the future is scaled by the same m
@@ -19,8 +20,8 @@ const DEVIATIONS: f32 = 2.5;
 ///
 /// let data = sine_cosine(SineCosine::default())?;
 /// let (scaler, scaled) = WindowScaler::fit_transform(&data)?;
-/// let back = scaler.unscale(scaled.future(), data.future_steps())?;
-/// assert!((back[0] - data.future()[0]).abs() < 1e-5);
+/// let forecast = scaler.unscale(&repeat_last(&scaled))?; // in the unit of the data
+/// assert!((forecast.values()[0] - repeat_last(&data).values()[0]).abs() < 1e-5);
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
@@ -48,27 +49,29 @@ impl WindowScaler {
         Ok((scaler, scaled))
     }
 
-    /// Scales values `(n, steps, D)` of the same windows in the same way: such as a prediction that was
-    /// made in the unit of the data.
+    /// Scales a forecast for the same windows in the same way: one that was made in the unit of the
+    /// data.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) when `values` does not hold n × `steps` × D values.
-    pub fn scale(&self, values: &[f32], steps: usize) -> Result<Vec<f32>> {
-        self.check(values, steps)?;
-        Ok(self.scaled(values, steps, self.targets))
+    /// [`Error::Shape`](crate::Error::Shape) when the forecast is for another number of series or
+    /// targets. It may have another number of steps.
+    pub fn scale(&self, forecast: &Forecast) -> Result<Forecast> {
+        self.forecast(forecast, |x, shift, scale| (x - shift) / scale)
     }
 
-    /// The inverse, for values `(n, steps, D)` of the same windows, such as a prediction.
+    /// The inverse, for a forecast that was made from the scaled windows.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) when `values` does not hold n × `steps` × D values.
-    pub fn unscale(&self, values: &[f32], steps: usize) -> Result<Vec<f32>> {
-        self.check(values, steps)?;
-        Ok(self.map(values, steps, self.targets, |y, shift, scale| y * scale + shift))
+    /// As [`WindowScaler::scale`].
+    pub fn unscale(&self, forecast: &Forecast) -> Result<Forecast> {
+        self.forecast(forecast, |y, shift, scale| y * scale + shift)
     }
 
-    fn check(&self, values: &[f32], steps: usize) -> Result<()> {
-        check_values(values, self.shift.len() / self.features * self.targets, steps)
+    fn forecast(&self, forecast: &Forecast, f: impl Fn(f32, f32, f32) -> f32) -> Result<Forecast> {
+        let (steps, targets) = (forecast.steps(), self.targets);
+        forecast.check("the forecast", (self.shift.len() / self.features, steps, targets))?;
+        let values = self.map(forecast.values(), steps, targets, f);
+        Ok(Forecast::of_size(values, steps, targets))
     }
 
     fn scaled(&self, values: &[f32], steps: usize, width: usize) -> Vec<f32> {
@@ -109,7 +112,7 @@ impl WindowScaler {
     }
 }
 
-/// Shifts and scales a whole set alike, by the past of the set that it was fitted on.
+/// A standard scaler: shifts and scales a whole set alike, by the past of the set that it was fitted on.
 ///
 /// For each feature, y = (x − m) / (2.5 · (s + 1e-4)), where m and s are the mean and the
 /// (population) standard deviation of all past values. Fit it on the training part alone: the
@@ -156,27 +159,21 @@ impl SetScaler {
     pub fn transform(&self, data: &Dataset) -> Result<Dataset> {
         check_size("the number of features", self.shift.len(), data.features())?;
         check_scale(&self.scale)?;
-        let scaled = |values: &[f32], width: usize| {
-            self.map(values, width, |x, shift, scale| (x - shift) / scale)
+        let scaled = |values: &[f32], width: usize| -> Vec<f32> {
+            let parameters = self.shift.iter().zip(&self.scale).take(width).cycle();
+            values.iter().zip(parameters).map(|(x, (shift, scale))| (x - shift) / scale).collect()
         };
         let past = scaled(data.past(), data.features());
         data.with_values(past, scaled(data.future(), data.targets())).map_err(too_large)
     }
 
-    /// The inverse, for values `(n, steps, D)` such as a prediction.
+    /// The inverse, for a forecast that was made from scaled windows.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) when the number of values is not a multiple of D.
-    pub fn unscale(&self, values: &[f32]) -> Result<Vec<f32>> {
-        let whole = values.len() / self.targets * self.targets;
-        check_size("the number of values (a multiple of the features)", whole, values.len())?;
-        Ok(self.map(values, self.targets, |y, shift, scale| y * scale + shift))
-    }
-
-    /// Of `(.., width)`, whose features are the first `width` ones.
-    fn map(&self, values: &[f32], width: usize, f: impl Fn(f32, f32, f32) -> f32) -> Vec<f32> {
-        let parameters = self.shift.iter().zip(&self.scale).take(width).cycle();
-        values.iter().zip(parameters).map(|(&v, (&shift, &scale))| f(v, shift, scale)).collect()
+    /// [`Error::Shape`](crate::Error::Shape) when the forecast has another number of targets.
+    pub fn unscale(&self, forecast: &Forecast) -> Result<Forecast> {
+        forecast.check("the forecast", (forecast.len(), forecast.steps(), self.targets))?;
+        Ok(forecast.map(|_, target, y| y * self.scale[target] + self.shift[target]))
     }
 }
 
@@ -193,12 +190,12 @@ impl SetScaler {
 /// let data = Dataset::new(vec![50.0, 100.0], vec![200.0], 2, 1, 1)?;
 /// let (scaler, scaled) = LastValueScaler::fit_transform(&data)?;
 /// assert_eq!(scaled.past(), [-(2.0_f32.ln()), 0.0]);
-/// assert_eq!(scaler.unscale(&[0.0], 1)?, repeat_last(&data));
+/// assert_eq!(scaler.unscale(&scaled.constant_forecast(0.0))?, repeat_last(&data));
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct LastValueScaler {
-    /// (n, targets)
+    /// (n, O)
     last: Vec<f32>,
     targets: usize,
 }
@@ -230,16 +227,19 @@ impl LastValueScaler {
         Ok((scaler, scaled))
     }
 
-    /// The inverse, for values `(n, steps, D)` of the same windows, such as a prediction.
+    /// The inverse, for a forecast that was made from the scaled windows.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) when `values` does not hold n × `steps` × D values.
-    pub fn unscale(&self, values: &[f32], steps: usize) -> Result<Vec<f32>> {
-        check_values(values, self.last.len(), steps)?;
-        Ok(self.map(values, steps, |y, last| last * libm::expf(y)))
+    /// [`Error::Shape`](crate::Error::Shape) when the forecast is for another number of series or
+    /// targets. It may have another number of steps.
+    pub fn unscale(&self, forecast: &Forecast) -> Result<Forecast> {
+        let steps = forecast.steps();
+        forecast.check("the forecast", (self.last.len() / self.targets, steps, self.targets))?;
+        let values = self.map(forecast.values(), steps, |y, last| last * libm::expf(y));
+        Ok(Forecast::of_size(values, steps, self.targets))
     }
 
-    /// Of `(n, steps, targets)`.
+    /// Of `(n, steps, O)`.
     fn map(&self, values: &[f32], steps: usize, f: impl Fn(f32, f32) -> f32) -> Vec<f32> {
         let k = self.targets;
         let last = |i: usize| self.last[i / (steps * k) * k + i % k];
@@ -273,12 +273,6 @@ fn too_large(error: Error) -> Error {
         }
         other => other,
     }
-}
-
-/// Refuses values that are not `(n, steps, D)`; a step of all windows has `of_step` of them.
-fn check_values(values: &[f32], of_step: usize, steps: usize) -> Result<()> {
-    let what = format!("the number of values (n x steps x D, steps = {steps})");
-    check_size(what, of_step * steps, values.len())
 }
 
 /// Mean and population standard deviation of one feature of `(.., D)`.

@@ -2,24 +2,24 @@ use nalgebra::{DMatrix, DVectorViewMut, SVD};
 
 use crate::data::Dataset;
 use crate::error::{Error, Result, check_size};
+use crate::forecast::Forecast;
 
-/// The naive forecast: every future step is the last value of the past. `(n, F, D)`.
+/// The naive forecast: every future step is the last value of the past.
 ///
 /// ```
 /// use seq2seq::prelude::*;
 ///
 /// let data = Dataset::new(vec![1.0, 2.0], vec![3.0, 4.0, 5.0], 2, 3, 1)?;
-/// assert_eq!(repeat_last(&data), [2.0, 2.0, 2.0]);
+/// assert_eq!(repeat_last(&data).values(), [2.0, 2.0, 2.0]);
 /// # Ok::<(), Error>(())
 /// ```
-pub fn repeat_last(data: &Dataset) -> Vec<f32> {
+pub fn repeat_last(data: &Dataset) -> Forecast {
     let d = data.features();
-    let one = |past: &[f32]| past[past.len() - d..][..data.targets()].repeat(data.future_steps());
-    data.past().chunks(data.past_steps() * d).flat_map(one).collect()
+    forecast(data, |past, _, feature| past[past.len() - d + feature])
 }
 
 /// The drift forecast: every feature goes on along the line from its first past value to its last,
-/// x(P + h) = x(P) + h (x(P) − x(1)) / (P − 1), and stays where it is when P is 1. `(n, F, D)`.
+/// x(P + h) = x(P) + h (x(P) − x(1)) / (P − 1), and stays where it is when P is 1.
 /// Source: R. J. Hyndman and G. Athanasopoulos, *Forecasting: Principles and Practice*, 3rd edition
 /// 2021, section 5.2.
 ///
@@ -27,10 +27,10 @@ pub fn repeat_last(data: &Dataset) -> Vec<f32> {
 /// use seq2seq::prelude::*;
 ///
 /// let data = Dataset::new(vec![1.0, 5.0, 2.0], vec![0.0, 0.0], 3, 2, 1)?;
-/// assert_eq!(drift(&data), [2.5, 3.0]);
+/// assert_eq!(drift(&data).values(), [2.5, 3.0]);
 /// # Ok::<(), Error>(())
 /// ```
-pub fn drift(data: &Dataset) -> Vec<f32> {
+pub fn drift(data: &Dataset) -> Forecast {
     let (d, steps) = (data.features(), data.past_steps());
     let moves = (steps - 1).max(1) as f64;
     let one = |past: &[f32], step: usize, feature: usize| {
@@ -41,7 +41,7 @@ pub fn drift(data: &Dataset) -> Vec<f32> {
 }
 
 /// The seasonal naive forecast: every future step is the latest past value that lies a whole number
-/// of seasons of `period` steps before it. `(n, F, D)`. A period of 1 is [`repeat_last`].
+/// of seasons of `period` steps before it. A period of 1 is [`repeat_last`].
 /// Source: R. J. Hyndman and G. Athanasopoulos, *Forecasting: Principles and Practice*, 3rd edition
 /// 2021, section 5.2.
 ///
@@ -49,13 +49,13 @@ pub fn drift(data: &Dataset) -> Vec<f32> {
 /// use seq2seq::prelude::*;
 ///
 /// let data = Dataset::new(vec![1.0, 5.0, 2.0], vec![0.0, 0.0, 0.0], 3, 3, 1)?;
-/// assert_eq!(seasonal_naive(&data, 2)?, [5.0, 2.0, 5.0]);
+/// assert_eq!(seasonal_naive(&data, 2)?.values(), [5.0, 2.0, 5.0]);
 /// # Ok::<(), Error>(())
 /// ```
 ///
 /// # Errors
 /// [`Error::Setting`] when the period is 0 or longer than the past.
-pub fn seasonal_naive(data: &Dataset, period: usize) -> Result<Vec<f32>> {
+pub fn seasonal_naive(data: &Dataset, period: usize) -> Result<Forecast> {
     let (d, steps) = (data.features(), data.past_steps());
     if !(1..=steps).contains(&period) {
         let allowed = format!("from 1 to {steps}, the past steps");
@@ -64,15 +64,15 @@ pub fn seasonal_naive(data: &Dataset, period: usize) -> Result<Vec<f32>> {
     Ok(forecast(data, |past, step, feature| past[(steps - period + step % period) * d + feature]))
 }
 
-/// A forecast, `(n, F, D)`, put together from `one` value: of a past `(P, D)`, the step of the
-/// future and the feature.
-fn forecast(data: &Dataset, one: impl Fn(&[f32], usize, usize) -> f32) -> Vec<f32> {
+/// A forecast put together from `one` value: of a past `(P, D)`, the step of the future and the
+/// feature.
+fn forecast(data: &Dataset, one: impl Fn(&[f32], usize, usize) -> f32) -> Forecast {
     let ((past, future), k) = (data.sizes(), data.targets());
     let mut values = Vec::with_capacity(data.future().len());
     for past in data.past().chunks(past) {
         values.extend((0..future).map(|i| one(past, i / k, i % k)));
     }
-    values
+    data.forecast_of(values)
 }
 
 /// Linear regression of the whole future on the whole past, with an intercept, by least squares: the best
@@ -95,12 +95,12 @@ fn forecast(data: &Dataset, one: impl Fn(&[f32], usize, usize) -> f32) -> Vec<f3
 pub struct LeastSquares {
     /// Of each input, `(P·D,)`; subtracted before the weights are applied.
     means: Vec<f64>,
-    /// `(P·D, F·D)`
+    /// `(P·D, F·O)`
     weights: DMatrix<f64>,
-    /// Of each output, `(F·D,)`.
+    /// Of each output, `(F·O,)`.
     intercept: Vec<f64>,
     features: usize,
-    /// F, D
+    /// F, O
     outputs: (usize, usize),
 }
 
@@ -168,11 +168,11 @@ impl LeastSquares {
         Ok(Self { means, weights, intercept, features: train.features(), outputs })
     }
 
-    /// The prediction for every series of `data`, `(n, F, D)`.
+    /// The forecast for every series of `data`.
     ///
     /// # Errors
     /// [`Error::Shape`] when `data` has other sizes than the data that was fitted.
-    pub fn predict(&self, data: &Dataset) -> Result<Vec<f32>> {
+    pub fn predict(&self, data: &Dataset) -> Result<Forecast> {
         let (steps, targets) = self.outputs;
         check_size("the number of future steps", steps, data.future_steps())?;
         check_size("the number of features", self.features, data.features())?;
@@ -185,7 +185,8 @@ impl LeastSquares {
         }
         let y = (x * &self.weights).transpose(); // a series after the other
         let intercepts = self.intercept.iter().cycle();
-        Ok(y.iter().zip(intercepts).map(|(y, intercept)| (y + intercept) as f32).collect())
+        let values = y.iter().zip(intercepts).map(|(y, intercept)| (y + intercept) as f32);
+        Ok(data.forecast_of(values.collect()))
     }
 }
 

@@ -1,6 +1,6 @@
 use std::fmt;
 
-/// The result of an exercise beside what it is held against. Lower is better in all of them.
+/// The result of an exercise beside what it is compared with. Lower is better in all of them.
 ///
 /// ```
 /// use seq2seq::prelude::*;

@@ -1,5 +1,6 @@
 use crate::data::Dataset;
 use crate::error::{Error, Result, check_size};
+use crate::forecast::Forecast;
 
 /// Simple exponential smoothing: every future step is the level of the past, a mean in which each
 /// step counts (1 − α) times as much as the one after it.
@@ -13,7 +14,7 @@ use crate::error::{Error, Result, check_size};
 ///
 /// let data = Dataset::new(vec![1.0, 5.0, 2.0], vec![0.0, 0.0], 3, 2, 1)?;
 /// let smoothing = ExponentialSmoothing::new(vec![0.5])?;
-/// assert_eq!(smoothing.predict(&data)?, [2.5, 2.5]);
+/// assert_eq!(smoothing.predict(&data)?.values(), [2.5, 2.5]);
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
@@ -68,27 +69,23 @@ impl ExponentialSmoothing {
         &self.alpha
     }
 
-    /// The prediction for every series of `data`, `(n, F, D)`.
+    /// The forecast for every series of `data`.
     ///
     /// # Errors
     /// [`Error::Shape`] when `data` has another number of features.
-    pub fn predict(&self, data: &Dataset) -> Result<Vec<f32>> {
+    pub fn predict(&self, data: &Dataset) -> Result<Forecast> {
         let d = data.features();
         check_size("the number of features", self.alpha.len(), d)?;
-        let (size, _) = data.sizes();
-        let last: Vec<f32> = data
-            .past()
-            .chunks(size)
-            .flat_map(|past| {
-                (0..data.targets()).map(move |feature| {
-                    let levels = levels(past, feature, d, self.alpha[feature]);
-                    levels.fold(0.0, |_, level| level) as f32
-                })
-            })
-            .collect();
-        let repeated =
-            last.chunks(data.targets()).flat_map(|levels| levels.repeat(data.future_steps()));
-        Ok(repeated.collect())
+        let mut values = Vec::with_capacity(data.future().len());
+        for past in data.past().chunks(data.past_steps() * d) {
+            let last = |feature| {
+                let levels = levels(past, feature, d, self.alpha[feature]);
+                levels.last().unwrap_or_default() as f32
+            };
+            let last: Vec<f32> = (0..data.targets()).map(last).collect();
+            values.extend(last.repeat(data.future_steps()));
+        }
+        Ok(data.forecast_of(values))
     }
 }
 

@@ -1,66 +1,67 @@
 use std::fmt;
 
 use crate::data::Dataset;
-use crate::error::{Error, Result, check_size};
+use crate::error::{Error, Result};
+use crate::forecast::Forecast;
 
-/// Mean squared error of a prediction, `(n, F, D)`, over all series, steps and features.
+/// Mean squared error of a forecast over all series, steps and targets.
 ///
 /// ```
 /// use seq2seq::prelude::*;
 ///
 /// let data = Dataset::new(vec![0.0], vec![1.0, 3.0], 1, 2, 1)?;
-/// assert_eq!(mse(&[1.0, 1.0], &data)?, 2.0);
+/// assert_eq!(mse(&data.forecast(vec![1.0, 1.0])?, &data)?, 2.0);
 /// # Ok::<(), Error>(())
 /// ```
 ///
 /// # Errors
-/// [`Error::Shape`] when `prediction` is not as large as the future of `data`.
-pub fn mse(prediction: &[f32], data: &Dataset) -> Result<f64> {
-    Ok(mean(pairs(prediction, data)?.map(squared)))
+/// [`Error::Shape`] when `forecast` has other sizes than the future of `data`.
+pub fn mse(forecast: &Forecast, data: &Dataset) -> Result<f64> {
+    Ok(mean(pairs(forecast, data)?.map(squared)))
 }
 
 /// Mean squared error of one feature, over all series and steps. The source reports feature 0.
 ///
 /// # Errors
 /// [`Error::Shape`] as for [`mse`], [`Error::Setting`] when there is no such feature.
-pub fn mse_of_feature(prediction: &[f32], data: &Dataset, feature: usize) -> Result<f64> {
+pub fn mse_of_feature(forecast: &Forecast, data: &Dataset, feature: usize) -> Result<f64> {
     let features = data.targets();
     if feature >= features {
         let allowed = format!("below {features}, the number of features");
         return Err(Error::setting("feature", feature, allowed));
     }
-    Ok(mean(pairs(prediction, data)?.skip(feature).step_by(features).map(squared)))
+    Ok(mean(pairs(forecast, data)?.skip(feature).step_by(features).map(squared)))
 }
 
 /// Mean squared error at each step of the horizon, `(F,)`: how the error grows with the distance.
 ///
 /// # Errors
 /// [`Error::Shape`] as for [`mse`].
-pub fn mse_by_step(prediction: &[f32], data: &Dataset) -> Result<Vec<f64>> {
+pub fn mse_by_step(forecast: &Forecast, data: &Dataset) -> Result<Vec<f64>> {
     let (steps, features) = (data.future_steps(), data.targets());
-    by_group(prediction, data, steps, |i| i / features % steps)
+    by_group(forecast, data, steps, |i| i / features % steps)
 }
 
-/// Mean squared error of each feature, `(D,)`.
+/// Mean squared error of each target, `(O,)`.
 ///
 /// # Errors
 /// [`Error::Shape`] as for [`mse`].
-pub fn mse_by_feature(prediction: &[f32], data: &Dataset) -> Result<Vec<f64>> {
+pub fn mse_by_feature(forecast: &Forecast, data: &Dataset) -> Result<Vec<f64>> {
     let features = data.targets();
-    by_group(prediction, data, features, |i| i % features)
+    by_group(forecast, data, features, |i| i % features)
 }
 
 /// Mean squared error of each series, `(n,)`: to find the ones that are predicted badly.
 ///
 /// # Errors
 /// [`Error::Shape`] as for [`mse`].
-pub fn mse_by_series(prediction: &[f32], data: &Dataset) -> Result<Vec<f64>> {
+pub fn mse_by_series(forecast: &Forecast, data: &Dataset) -> Result<Vec<f64>> {
     let (_, size) = data.sizes();
-    by_group(prediction, data, data.len(), |i| i / size)
+    by_group(forecast, data, data.len(), |i| i / size)
 }
 
-/// The common errors of one prediction, `(n, F, D)`, over all series, steps and features. With e
-/// the difference between the prediction ŷ and the future y:
+/// The common errors of one forecast, over all series, steps and targets. With e the difference between
+/// the forecast ŷ and the future y:
 ///
 /// | field | formula | unit |
 /// | --- | --- | --- |
@@ -97,14 +98,14 @@ pub struct Scores {
 }
 
 impl Scores {
-    /// Measures `prediction` against the future of `data`.
+    /// Compares `forecast` with the future of `data`.
     ///
     /// # Errors
     /// [`Error::Shape`] as for [`mse`].
-    pub fn of(prediction: &[f32], data: &Dataset) -> Result<Self> {
-        let mse = mse(prediction, data)?;
-        let mae = mean(pairs(prediction, data)?.map(|(p, y)| (p - y).abs()));
-        let smape = mean(pairs(prediction, data)?.map(|(p, y)| match p.abs() + y.abs() {
+    pub fn of(forecast: &Forecast, data: &Dataset) -> Result<Self> {
+        let mse = mse(forecast, data)?;
+        let mae = mean(pairs(forecast, data)?.map(|(p, y)| (p - y).abs()));
+        let smape = mean(pairs(forecast, data)?.map(|(p, y)| match p.abs() + y.abs() {
             0.0 => 0.0,
             size => 2.0 * (p - y).abs() / size,
         }));
@@ -125,24 +126,24 @@ impl fmt::Display for Scores {
     }
 }
 
-/// Predicted and true values side by side, in the order `(n, F, D)`.
+/// Predicted and true values side by side, in the order `(n, F, O)`.
 fn pairs<'a>(
-    prediction: &'a [f32],
+    forecast: &'a Forecast,
     data: &'a Dataset,
 ) -> Result<impl Iterator<Item = (f64, f64)> + 'a> {
-    check_size("the number of predicted values", data.future().len(), prediction.len())?;
-    Ok(prediction.iter().zip(data.future()).map(|(&p, &y)| (f64::from(p), f64::from(y))))
+    data.check_forecast("the forecast", forecast)?;
+    Ok(forecast.values().iter().zip(data.future()).map(|(&p, &y)| (f64::from(p), f64::from(y))))
 }
 
 /// The mean squared error of each of `groups`; `group` tells where value number i belongs.
 fn by_group(
-    prediction: &[f32],
+    forecast: &Forecast,
     data: &Dataset,
     groups: usize,
     group: impl Fn(usize) -> usize,
 ) -> Result<Vec<f64>> {
     let mut sums = vec![0.0; groups];
-    for (i, pair) in pairs(prediction, data)?.enumerate() {
+    for (i, pair) in pairs(forecast, data)?.enumerate() {
         sums[group(i)] += squared(pair);
     }
     let count = (data.future().len() / groups) as f64;

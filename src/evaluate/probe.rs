@@ -28,7 +28,7 @@ pub fn linear_probe(inputs: &[f32], wanted: &[f32]) -> Result<f64> {
     let all = Dataset::new(inputs.to_vec(), wanted.to_vec(), width, 1, 1)?;
     let (fitted, held_out) = all.split(0.25)?;
     let mean = fitted.future().iter().sum::<f32>() / fitted.len() as f32;
-    let variance = mse(&vec![mean; held_out.len()], &held_out)?;
+    let variance = mse(&held_out.constant_forecast(mean), &held_out)?;
     if variance == 0.0 {
         return Err(Error::Data("the wanted quantity is the same everywhere".into()));
     }

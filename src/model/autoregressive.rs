@@ -80,8 +80,7 @@ impl Default for AutoregressiveSettings {
 ///
 /// let model = Autoregressive::new(AutoregressiveSettings { attention: true, ..Default::default() })?;
 /// let data = two_sines(TwoSines { series: 5, ..Default::default() })?;
-/// let past = data.past_tensor(&Cpu::default());
-/// let prediction = model.forward(past, 20, Feeding::Own)?; // any number of steps
+/// let prediction = model.forward(data.past_tensor(), 20, Feeding::Own)?; // any number of steps
 /// assert_eq!(prediction.shape(), &(5, 20, 1));
 /// # Ok::<(), Error>(())
 /// ```

@@ -1,10 +1,10 @@
 use dfdx::shapes::HasShape;
-use dfdx::tensor::Cpu;
 use std::fmt;
 
 use super::Seq2Seq;
 use crate::data::Dataset;
 use crate::error::{Error, Result, check_size};
+use crate::forecast::Forecast;
 use crate::interrupt;
 use crate::kernels::level::Level;
 use crate::kernels::seq2seq::Network;
@@ -32,13 +32,13 @@ impl Seq2Seq {
         Predictor { network }
     }
 
-    /// Predicts the F future steps of every series of `data`: `(n, F, D)`, row-major. For one
-    /// series again and again, ask a [`Predictor`].
+    /// Predicts the F future steps of every series of `data`. For one series again and again, ask a
+    /// [`Predictor`].
     ///
     /// # Errors
     /// [`Error::Shape`] when the features of `data` are not those of the model,
     /// [`Error::PredictionInterrupted`] after an interrupt.
-    pub fn predict(&self, data: &Dataset) -> Result<Vec<f32>> {
+    pub fn predict(&self, data: &Dataset) -> Result<Forecast> {
         self.predictor().predict(data)
     }
 }
@@ -60,7 +60,7 @@ impl Seq2Seq {
                 return Err(Error::PredictionInterrupted);
             }
             let part = data.select(first..data.len().min(first.saturating_add(chunk)))?;
-            let (_, states) = self.encode(part.past_tensor(&Cpu::default()))?;
+            let (_, states) = self.encode(part.past_tensor())?;
             let states: Vec<_> =
                 states.iter().map(|s| (s.shape().1, Parameter::Matrix(s).to_vec())).collect();
             let of = |series: usize| {
@@ -74,17 +74,18 @@ impl Seq2Seq {
 }
 
 impl Predictor {
-    /// Predicts the F future steps of every series of `data`: `(n, F, D)`, row-major.
+    /// Predicts the F future steps of every series of `data`.
     ///
     /// # Errors
     /// [`Error::Shape`] when the features of `data` are not those of the model,
     /// [`Error::PredictionInterrupted`] after an interrupt.
-    pub fn predict(&self, data: &Dataset) -> Result<Vec<f32>> {
+    pub fn predict(&self, data: &Dataset) -> Result<Forecast> {
         let what = "the number of features of the data";
         check_size(what, self.network.shape().features, data.features())?;
         let work = interrupt::watch();
-        predict_while(&self.network, data, &|| !work.interrupted())
-            .ok_or(Error::PredictionInterrupted)
+        let values = predict_while(&self.network, data, &|| !work.interrupted())
+            .ok_or(Error::PredictionInterrupted)?;
+        Forecast::new(values, data.future_steps(), self.network.shape().outputs)
     }
 }
 

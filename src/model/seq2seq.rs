@@ -17,11 +17,11 @@ use crate::{Sequence, State};
 /// A stacked GRU encoder-decoder.
 ///
 /// The encoder reads the past, `(B, P, D)`. The decoder starts from **all** of the encoder's states
-/// and runs for F steps, whose outputs a dense layer maps to the future, `(B, F, D)`:
+/// and runs for F steps, whose outputs a dense layer maps to the future, `(B, F, O)`:
 ///
 /// ```text
 ///     past            encoder           states         decoder         dense     future
-///  (B, P, D)  ->  GRU -> ... -> GRU  -> L x (B, H) -> GRU -> ... -> GRU  ->  (B, F, D)
+///  (B, P, D)  ->  GRU -> ... -> GRU  -> L x (B, H) -> GRU -> ... -> GRU  ->  (B, F, O)
 /// ```
 ///
 /// ```
@@ -146,7 +146,7 @@ impl Seq2Seq {
 }
 
 impl<E: Dtype, D: RecurrentDevice<E>> Seq2Seq<E, D> {
-    /// Predicts `future_steps` steps, `(B, F, D)`, from the past, `(B, P, D)`. F is free: it may
+    /// Predicts `future_steps` steps, `(B, F, O)`, from the past, `(B, P, D)`. F is free: it may
     /// differ from the horizon that the model was trained on.
     ///
     /// # Errors
@@ -173,8 +173,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> Seq2Seq<E, D> {
     ///
     /// let model = Seq2Seq::stacked(1, &Hyperparameters::default())?;
     /// let data = two_sines(TwoSines { series: 3, ..Default::default() })?;
-    /// let past: Sequence = data.past_tensor(&Cpu::default());
-    /// let (last, mut states) = model.encode(past)?;
+    /// let (last, mut states) = model.encode(data.past_tensor())?;
     /// let (first_step, next_states) = model.step(last.clone(), &states)?; // (3, 1)
     /// states = next_states;
     /// let (second_step, _) = model.step(last, &states)?;
@@ -189,7 +188,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> Seq2Seq<E, D> {
     }
 
     /// The second half, one step of it: from the decoder's input, `(B, K)`, and the states before,
-    /// the predicted step, `(B, D)`, with the tape, and the states after. K is what the decoder
+    /// the predicted step, `(B, O)`, with the tape, and the states after. K is what the decoder
     /// reads: [`Seq2Seq::decoder`]`().inputs()`.
     ///
     /// # Errors

@@ -17,6 +17,9 @@ const COLORS: [RGBColor; 6] = [PAST, PREDICTION, FUTURE, VALIDATION, PURPLE, SKY
 /// Lines of up to so many points have a marker at each.
 const MARKED: usize = 80;
 
+/// Points in one picture, at most.
+const MOST: usize = 20_000;
+
 /// Lines over a common axis, such as errors by forecast step: each has a label and its points
 /// (x, y). The y axis starts at 0 where no value is negative.
 ///
@@ -30,8 +33,8 @@ const MARKED: usize = 80;
 /// ```
 ///
 /// # Errors
-/// [`Error::Data`] when there is no point, or when a number is not finite or beyond ±1e100;
-/// [`Error::Picture`] when drawing fails.
+/// [`Error::Setting`] when there are more than 20 000 points in all; [`Error::Data`] when there is none, or
+/// when a number is not finite or beyond ±1e100; [`Error::Picture`] when drawing fails.
 #[cfg_attr(doc, doc = concat!("\n\n", include_str!("pictures/lines.svg")))]
 pub fn lines(
     title: &str,
@@ -70,6 +73,11 @@ fn draw(
     lines: &[(&str, &[(f64, f64)])],
     scale: Scale,
 ) -> Result<Picture> {
+    let size: usize = lines.iter().map(|(_, points)| points.len()).sum();
+    if size > MOST {
+        let allowed = format!("at most {MOST}, for which a picture has room");
+        return Err(Error::setting("the number of points", size, allowed));
+    }
     for (label, points) in lines {
         for &(x, y) in *points {
             axis::check(x, || format!("an x of {label}"))?;

@@ -11,6 +11,7 @@ use std::sync::{LazyLock, Once};
 
 use super::style::PAPER;
 use crate::error::{Error, Result};
+use crate::file;
 use crate::notebook::{self, Bundle, PNG, SVG};
 
 /// A picture in two formats: SVG, sharp at any size, and PNG, made from the SVG, for readers that do not
@@ -73,7 +74,8 @@ impl Picture {
         &self.alt
     }
 
-    /// Writes the picture to `path`; its ending, `.svg` or `.png`, says in which format.
+    /// Writes the picture to `path`; its ending, `.svg` or `.png`, says in which format. A file that is
+    /// there is replaced only once the new one is complete.
     ///
     /// # Errors
     /// [`Error::Setting`] for another ending, [`Error::Io`] when the file cannot be written.
@@ -87,7 +89,7 @@ impl Picture {
                 return Err(Error::setting("path", path.display(), allowed));
             }
         };
-        std::fs::write(path, bytes).map_err(|e| Error::io(path, e))
+        file::replace(path, bytes).map_err(|e| Error::io(path, e))
     }
 
     /// Shows the picture below the cell: evcxr calls this for the last value of a cell. Both

@@ -9,10 +9,10 @@ use super::style::{
     Entry, FUTURE, GRID, HEADER, INK, Marker, PAST, PREDICTION, anchored, header, text,
 };
 use crate::data::{Dataset, Window};
-use crate::error::{Error, Result, check_size};
+use crate::error::{Error, Result};
+use crate::forecast::Forecast;
 use plotters::style::text_anchor::{HPos, VPos};
 
-const PREDICTED: &str = "the number of predicted values";
 /// Panels side by side.
 const COLUMNS: usize = 2;
 /// Series in one picture, at most.
@@ -31,50 +31,44 @@ pub fn examples(data: &Dataset, count: usize) -> Result<Picture> {
     draw("Examples of the data", data, None, None, count)
 }
 
-/// The first `count` series of `data` with the `prediction`, `(n, F, D)`, of them all: the past,
-/// the true future and the predicted one, all features that are predicted.
+/// The first `count` series of `data` with the `forecast` of them all: the past, the true future and the
+/// predicted one, all features that are predicted.
 ///
 /// # Errors
 /// [`Error::Setting`] when `count` is 0, above 60, or there are fewer series; [`Error::Shape`] when
-/// `prediction` is not as large as the future of `data`; [`Error::Data`] when a predicted value that is
+/// `forecast` has other sizes than the future of `data`; [`Error::Data`] when a predicted value that is
 /// drawn is not finite; [`Error::Picture`] when drawing fails.
 #[cfg_attr(doc, doc = concat!("\n\n", include_str!("pictures/predictions.svg")))]
-pub fn predictions(data: &Dataset, prediction: &[f32], count: usize) -> Result<Picture> {
-    check_size(PREDICTED, data.future().len(), prediction.len())?;
-    draw("Predictions", data, Some(prediction), None, count)
+pub fn predictions(data: &Dataset, forecast: &Forecast, count: usize) -> Result<Picture> {
+    draw("Predictions", data, Some(forecast), None, count)
 }
 
-/// [`predictions`] with a band around them: `errors`, `(n, F, D)`, is how far forecasts were off
-/// before, such as the roots of the mean squared errors by step.
+/// [`predictions`] with a band around them: `errors` is how far forecasts were off before, such as the
+/// roots of the mean squared errors by step.
 ///
 /// # Errors
-/// As [`predictions`], [`Error::Shape`] when there are not as many errors, and [`Error::Data`] when one
-/// that is drawn is not finite.
+/// As [`predictions`], also for `errors`.
 #[cfg_attr(doc, doc = concat!("\n\n", include_str!("pictures/forecasts.svg")))]
 pub fn forecasts(
     data: &Dataset,
-    prediction: &[f32],
-    errors: &[f32],
+    forecast: &Forecast,
+    errors: &Forecast,
     count: usize,
 ) -> Result<Picture> {
-    check_size(PREDICTED, data.future().len(), prediction.len())?;
-    check_size("the number of errors (n x F x D)", data.future().len(), errors.len())?;
-    draw(
-        "Forecasts, and how far earlier ones were off",
-        data,
-        Some(prediction),
-        Some(errors),
-        count,
-    )
+    let title = "Forecasts, and how far earlier ones were off";
+    draw(title, data, Some(forecast), Some(errors), count)
 }
 
 fn draw(
     title: &str,
     data: &Dataset,
-    prediction: Option<&[f32]>,
-    errors: Option<&[f32]>,
+    forecast: Option<&Forecast>,
+    errors: Option<&Forecast>,
     count: usize,
 ) -> Result<Picture> {
+    for (what, forecast) in [("the forecast", forecast), ("the errors", errors)] {
+        forecast.map_or(Ok(()), |forecast| data.check_forecast(what, forecast))?;
+    }
     if count == 0 || count > data.len() {
         let allowed = format!("from 1 to {}, the number of series", data.len());
         return Err(Error::setting("count", count, allowed));
@@ -89,20 +83,21 @@ fn draw(
         Window { past, future }
     };
     let windows = (0..count).map(|i| data.window(i).map(predicted)).collect::<Result<_>>()?;
-    let (_, horizon) = data.sizes();
-    for (what, values) in [("predicted value", prediction), ("error", errors)] {
-        for (i, &value) in values.unwrap_or_default().iter().take(count * horizon).enumerate() {
-            axis::check(f64::from(value), || {
-                let (series, step) = (i / horizon, i % horizon / targets);
-                format!("the {what} of series {series}, step {step}, feature {}", i % targets)
-            })?;
+    for (what, values) in [("predicted value", forecast), ("error", errors)] {
+        for (series, values) in values.into_iter().flatten().take(count).enumerate() {
+            for (i, &value) in values.iter().enumerate() {
+                axis::check(f64::from(value), || {
+                    let (step, feature) = (i / targets, i % targets);
+                    format!("the {what} of series {series}, step {step}, feature {feature}")
+                })?;
+            }
         }
     }
     let drawing = Series {
         title,
         windows,
-        predictions: prediction.map(|p| p.chunks(horizon).take(count).collect()),
-        errors: errors.map(|e| e.chunks(horizon).take(count).collect()),
+        predictions: forecast.map(|forecast| forecast.iter().take(count).collect()),
+        errors: errors.map(|errors| errors.iter().take(count).collect()),
         features: targets,
     };
     let columns = count.min(COLUMNS) as u32;
@@ -115,9 +110,9 @@ fn draw(
 struct Series<'a> {
     title: &'a str,
     windows: Vec<Window>,
-    /// One prediction `(F, D)` a window.
+    /// One prediction `(F, O)` a window.
     predictions: Option<Vec<&'a [f32]>>,
-    /// Half the height of the band around each prediction, `(F, D)` a window.
+    /// Half the height of the band around each prediction, `(F, O)` a window.
     errors: Option<Vec<&'a [f32]>>,
     features: usize,
 }

@@ -120,11 +120,12 @@ fn measure(
     if steps.is_interrupted {
         return Err(steps.interrupt());
     }
-    let errors = |data| -> Result<_> {
+    let errors = |data: &Dataset| -> Result<_> {
         let prediction = engine.predict(data, steps.interrupted).map_err(|error| match error {
             Error::PredictionInterrupted => steps.interrupt(),
             other => other,
         })?;
+        let prediction = data.forecast(prediction)?;
         Ok((mse_of_feature(&prediction, data, 0)?, mse(&prediction, data)?))
     };
     let (train_mse, train_mse_all) = errors(train)?;

@@ -1,5 +1,6 @@
 use chrono::{DateTime, NaiveDate};
 use proptest::prelude::*;
+use seq2seq::data::{Gaps, calendar, days_since_halving, moon_phase};
 use seq2seq::polars::prelude::*;
 use seq2seq::prelude::*;
 

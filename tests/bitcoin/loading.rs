@@ -1,3 +1,4 @@
+use seq2seq::data::Gaps;
 use seq2seq::polars::prelude::*;
 use seq2seq::prelude::*;
 use std::fs;
@@ -46,8 +47,11 @@ fn other_orders_of_columns_line_ends_and_columns_make_no_difference() {
     let expected = Prices::load(path).unwrap();
     for text in [
         GOOD.replace('\n', "\r\n"),
+        format!("\u{feff}{GOOD}"), // as Excel writes it
         GOOD.trim_end().to_owned(),
         "eur,note,date,usd\n264,a,2014-12-31,320.43\n258.90,b,2015-01-01,314.25\n".to_owned(),
+        "date,usd,eur,\"a, b\"\n\"2014-12-31\",320.43,264,\n2015-01-01,314.25,258.9,\"c, d\"\n"
+            .to_owned(),
     ] {
         let (_folder, path) = file("other.csv", &text);
         assert_eq!(Prices::load(path).unwrap(), expected, "{text:?}");
@@ -75,8 +79,8 @@ fn both_formats_keep_every_bit() {
 fn bad_rows_are_refused_with_line_and_value() {
     for (rows, parts) in [
         ("", &["no day"][..]),
-        ("\n", &["line 2 has 1 fields"]),
-        ("2015-01-01,300,250\n\n2015-01-02,300,250\n", &["line 3 has 1 fields"]),
+        ("\n", &["line 2 is blank"]),
+        ("2015-01-01,300,250\n\n2015-01-02,300,250\n", &["line 3 is blank"]),
         ("2015-01-01,300,250\n2015-01-02,300\n", &["line 3 has 2 fields", "\"2015-01-02,300\""]),
         ("2015-01-01,300,250,1\n", &["line 2 has 4 fields"]),
         ("2015-1-1,300,250\n", &["line 2: date is \"2015-1-1\"", "2014-09-17"]),

@@ -1,3 +1,4 @@
+use seq2seq::data::data_folder;
 use seq2seq::prelude::*;
 use std::fs;
 use tempfile::tempdir;

@@ -7,7 +7,7 @@ use seq2seq::kernels::level::Level;
 use seq2seq::kernels::recurrent::{
     CellKind, Gradients, Input, Outputs, RecurrentStack, Saved, States, Upstream,
 };
-use seq2seq::layers::{GruCell, LstmCell, RecurrentWeights, SimpleRnnCell, reference};
+use seq2seq::layers::{GruCell, LstmCell, LstmState, RecurrentWeights, SimpleRnnCell, reference};
 use seq2seq::prelude::*;
 
 const SIZES: [usize; 13] = [1, 2, 3, 5, 7, 8, 13, 16, 17, 31, 33, 64, 100];

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use seq2seq::dfdx::shapes::{Axes3, Axis};
 use seq2seq::dfdx::tensor::{PutTape, SplitTape};
+use seq2seq::dfdx::tensor_ops::BroadcastTo;
 use seq2seq::prelude::*;
 
 use crate::stack::{Form, Given, Stack, assert_close, everything, numbers, wave};

@@ -2,6 +2,8 @@
 //! swapped, and a shared bias is one number.
 
 use seq2seq::dfdx::shapes::{Axes2, Axis};
+use seq2seq::dfdx::tensor::TensorFrom;
+use seq2seq::dfdx::tensor_ops::BroadcastTo;
 use seq2seq::layers::{GruWeights, Parameter, Parameters};
 use seq2seq::prelude::*;
 
@@ -82,10 +84,9 @@ fn permuted_and_broadcast_weights_are_read_row_by_row() {
 #[test]
 fn the_tape_gives_permuted_and_broadcast_weights_their_gradients() {
     let (views, _) = models();
-    let (dev, data) = (Cpu::default(), data());
-    let past = || -> Sequence { data.past_tensor(&dev) };
+    let data = data();
     let of = |model: &Seq2Seq, fused: bool| -> Vec<Vec<f32>> {
-        let past = past().leaky_traced();
+        let past = data.past_tensor().leaky_traced();
         let prediction = match fused {
             true => model.forward(past, 3).unwrap(),
             false => model.forward_reference(past, 3).unwrap(),

@@ -1,6 +1,6 @@
 //! Sizes, names and first weights of the layers, and what they say of what does not fit.
 
-use seq2seq::layers::{OutputsAndStates, Parameters};
+use seq2seq::layers::{LstmState, OutputsAndStates, Parameters};
 use seq2seq::prelude::*;
 
 use crate::stack::{Form, Stack, States};

@@ -38,8 +38,8 @@ pub fn generate(notebooks: &Path, check: bool) -> Result<()> {
     Ok(())
 }
 
-/// Replaces a file at once: whoever reads it sees the old content or the new.
-fn write(path: &Path, content: &str) -> Result<()> {
+/// Replaces a file at once: whoever reads it sees the old content or the new, never a part.
+pub fn write(path: &Path, content: &str) -> Result<()> {
     let replace = || -> Result<()> {
         let mut beside = tempfile::Builder::new();
         #[cfg(unix)]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+pub(crate) use exercises::write;
 
 /// Where the repository was when this program was built.
 fn root() -> &'static Path {
@@ -188,14 +189,6 @@ pub(crate) fn library_paths() -> Vec<PathBuf> {
     env::split_paths(&paths)
         .filter(|path| !path.as_os_str().is_empty() && !path.starts_with(&target))
         .collect()
-}
-
-/// Replaces the file at `path` at once: a reader sees the old content or the new, never a part.
-pub(crate) fn write(path: &Path, content: &str) -> Result<()> {
-    let beside = path.with_extension("part");
-    fs::write(&beside, content)
-        .and_then(|()| fs::rename(&beside, path))
-        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]

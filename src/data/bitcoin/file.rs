@@ -1,6 +1,6 @@
 use polars::prelude::*;
 use std::fs::{self, File};
-use std::io::{self, Cursor};
+use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 
 use super::prices::{Origin, Prices, rows};
@@ -88,7 +88,7 @@ fn story(path: &Path) -> (String, Option<String>) {
     (format!(" from {source}, fetched {fetched}, euros {eur}"), warning)
 }
 
-/// Why a file can not be used.
+/// Why a file cannot be used.
 pub(super) enum Problem {
     Io(io::Error),
     Content(String),
@@ -164,7 +164,7 @@ impl Format {
 /// The rows of a file, not yet checked.
 pub(super) fn read(path: &Path) -> Result<(Vec<Day>, Place), Problem> {
     match Format::of(path)? {
-        Format::Csv => Ok((read_csv(fs::read(path)?)?, Place::Line)),
+        Format::Csv => Ok((read_csv(&fs::read(path)?)?, Place::Line)),
         Format::Parquet => {
             let frame = ParquetReader::new(File::open(path)?).finish()?;
             Ok((rows(&frame)?, Place::Row))
@@ -173,61 +173,59 @@ pub(super) fn read(path: &Path) -> Result<(Vec<Day>, Place), Problem> {
 }
 
 /// Reads all columns as text, so that a value which is no date or number can be quoted.
-fn read_csv(content: Vec<u8>) -> Result<Vec<Day>, Problem> {
-    check_lines(&content)?;
-    let options = CsvReadOptions::default().with_infer_schema_length(Some(0));
-    let frame = options.into_reader_with_file_handle(Cursor::new(content)).finish()?;
-    let columns = (
-        column(&frame, "date")?.str()?,
-        column(&frame, "usd")?.str()?,
-        column(&frame, "eur")?.str()?,
-    );
-    let one = |row: usize| {
-        let wrong = |name: &str, text: &str, allowed: &str| {
-            format!("{}: {name} is {text:?}, but it must be {allowed}", Place::Line.of(row))
+fn read_csv(content: &[u8]) -> Result<Vec<Day>, String> {
+    check_lines(content)?;
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(content);
+    let header = reader.headers().map_err(|error| error.to_string())?.clone();
+    let column = |name| {
+        let at = header.iter().position(|found| found == name);
+        at.ok_or_else(|| no_column(name, header.iter()))
+    };
+    let (date, usd, eur) = (column("date")?, column("usd")?, column("eur")?);
+    let day = |(row, record): (usize, csv::Result<csv::StringRecord>)| {
+        let (line, record) = (Place::Line.of(row), record.map_err(|error| error.to_string())?);
+        if record.len() != header.len() {
+            let (found, wanted) = (record.len(), header.len());
+            let text: String = Vec::from_iter(&record).join(",").chars().take(80).collect();
+            return Err(format!(
+                "{line} has {found} fields and not {wanted} as the header: {text:?}"
+            ));
+        }
+        let wrong = |name, text: &str, allowed| {
+            format!("{line}: {name} is {text:?}, but it must be {allowed}")
         };
-        let number = |name, text: Option<&str>| {
-            let text = text.unwrap_or_default();
-            text.parse().map_err(|_| wrong(name, text, "a number"))
-        };
-        let date = columns.0.get(row).unwrap_or_default();
+        let number = |name, text: &str| text.parse().map_err(|_| wrong(name, text, "a number"));
+        let date = &record[date];
         Ok(Day {
             date: parse_date(date).ok_or_else(|| wrong("date", date, "a date like 2014-09-17"))?,
-            usd: number("usd", columns.1.get(row))?,
-            eur: number("eur", columns.2.get(row))?,
+            usd: number("usd", &record[usd])?,
+            eur: number("eur", &record[eur])?,
         })
     };
-    Ok((0..frame.height()).map(one).collect::<Result<_, String>>()?)
+    reader.records().enumerate().map(day).collect()
 }
 
-/// Refuses text whose lines do not all have as many fields as the header: polars would pass over
-/// blank lines, and its errors name no line.
+/// Refuses blank lines, which the reader would pass over, and what is no text.
 fn check_lines(content: &[u8]) -> Result<(), String> {
-    let text = std::str::from_utf8(content).map_err(|error| {
-        let line = content[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count() + 1;
-        format!("line {line}: it is not text in UTF-8")
-    })?;
-    let fields = |line: &str| line.split(',').count();
-    let header = text.lines().next().unwrap_or_default();
-    let mut lines = text.lines().zip(1..);
-    match lines.find(|(line, _)| fields(line) != fields(header)) {
-        None => Ok(()),
-        Some((line, number)) => Err(format!(
-            "line {number} has {} fields and not {} as the header: {:?}",
-            fields(line),
-            fields(header),
-            line.chars().take(80).collect::<String>()
-        )),
+    for (line, number) in content.lines().zip(1..) {
+        match line {
+            Ok(line) if line.is_empty() => return Err(format!("line {number} is blank")),
+            Ok(_) => {}
+            Err(_) => return Err(format!("line {number}: it is not text in UTF-8")),
+        }
     }
+    Ok(())
 }
 
 /// The column of that name.
 pub(super) fn column<'a>(frame: &'a DataFrame, name: &str) -> Result<&'a Column, Problem> {
-    frame.column(name).map_err(|_| {
-        let found: Vec<_> = frame.get_column_names().iter().map(ToString::to_string).collect();
-        let text: String = found.join(", ").chars().take(80).collect();
-        Problem::Content(format!("there is no column {name}; the columns are {text:?}"))
-    })
+    let names = || frame.get_column_names().into_iter().map(|found| found.as_str());
+    frame.column(name).map_err(|_| no_column(name, names()).into())
+}
+
+fn no_column<'a>(name: &str, found: impl Iterator<Item = &'a str>) -> String {
+    let text: String = Vec::from_iter(found).join(", ").chars().take(80).collect();
+    format!("there is no column {name}; the columns are {text:?}")
 }
 
 /// What a file of that name holds for a data frame.

@@ -1,8 +1,6 @@
 use chrono::{DateTime, Days, NaiveDate};
-use polars::prelude::*;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::io::Cursor;
 use std::ops::RangeInclusive;
 
 use super::http::Client;
@@ -109,25 +107,24 @@ pub(super) fn ecb(client: &mut Client, base: &str, range: &Range) -> Result<Seri
         range.end()
     );
     let text = client.get(&url)?;
-    let options = CsvReadOptions::default().with_infer_schema_length(Some(0));
-    let frame = options
-        .into_reader_with_file_handle(Cursor::new(text.clone().into_bytes()))
-        .finish()
-        .map_err(|error| format!("the exchange rates are no table: {error}"))?;
-    let column = |name: &str| {
-        let column = frame.column(name).and_then(|column| column.str());
-        column.map_err(|_| {
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let unreadable = |error| format!("the exchange rates are no table: {error}");
+    let header = reader.headers().map_err(unreadable)?.clone();
+    let column = |name| {
+        header.iter().position(|found| found == name).ok_or_else(|| {
             let start: String = text.chars().take(60).collect();
             format!("the exchange rates have no column {name}; they begin with {start:?}")
         })
     };
+    let (date, rate) = (column("TIME_PERIOD")?, column("OBS_VALUE")?);
     let mut rates = Series::new();
-    for (date, rate) in column("TIME_PERIOD")?.iter().zip(column("OBS_VALUE")?.iter()) {
-        let date = date.unwrap_or_default();
+    for record in reader.records() {
+        let record = record.map_err(unreadable)?;
+        let (date, rate) = (&record[date], &record[rate]);
         let date =
             parse_date(date).ok_or_else(|| format!("TIME_PERIOD is {date:?}, and no date"))?;
         // A day without an observation.
-        if let Some(rate) = rate.filter(|rate| *rate != "NaN") {
+        if !matches!(rate, "" | "NaN") {
             rates.insert(date, number(&Value::from(rate), "OBS_VALUE", date)?);
         }
     }

@@ -4,7 +4,6 @@ use dfdx::shapes::HasShape;
 use dfdx::tensor::{Cpu, OwnedTape, SplitTape, Trace};
 use dfdx::tensor_ops::{Backward, Device, ReshapeTo};
 
-use crate::Sequence;
 use crate::data::Dataset;
 use crate::error::{Error, Result, check_size};
 use crate::history::History;
@@ -19,6 +18,7 @@ use crate::train::descent::{Descent, Memory};
 use crate::train::engine::{Engine, Steps, Watch};
 use crate::train::loss::half_of_squares;
 use crate::train::run::{Job, Trainable, run};
+use crate::{Forecast, Sequence};
 
 /// A batch of series with a tape that records what is done to it.
 pub type Traced<D = Cpu> = Sequence<f32, D, OwnedTape<f32, D>>;
@@ -37,10 +37,11 @@ pub fn predict_with<M: Parameters<f32, D>, D: Device<f32>>(
     model: &M,
     data: &Dataset,
     forward: impl Fn(&M, Traced<D>) -> Result<Traced<D>>,
-) -> Result<Vec<f32>> {
+) -> Result<Forecast> {
     let (work, device) = (interrupt::watch(), device_of(model)?);
     let forward = |past| forward(model, past);
-    predict(&forward, &device, data, model.parameter_count(), &|| work.interrupted())
+    let interrupted = || work.interrupted();
+    data.forecast(predict(&forward, &device, data, model.parameter_count(), &interrupted)?)
 }
 
 /// The device that the weights are on.
@@ -155,11 +156,11 @@ impl<D: Device<f32>> Engine for Tape<'_, D> {
     fn train(&mut self, steps: &mut Steps<'_>) -> Result<()> {
         while let Some((batch, learning_rate)) = steps.next() {
             let data = self.train.select(batch.iter().copied())?;
-            let past: Sequence<f32, D> = data.past_tensor(&self.device);
+            let past: Sequence<f32, D> = data.past_tensor_on(&self.device);
             let prediction = self.network.forward(past.leaky_traced())?;
             let (truth, times) = match self.at_every_step {
                 true => (next_steps(&data, &self.device), data.past_steps()),
-                false => (data.future_tensor(&self.device), 1),
+                false => (data.future_tensor_on(&self.device), 1),
             };
             let loss = half_of_squares(prediction, truth, data.len() * times)?;
             let value = f64::from(loss.as_vec()[0]);
@@ -220,7 +221,7 @@ fn predict<D: Device<f32>>(
             return Err(Error::PredictionInterrupted);
         }
         let part = data.select(start..data.len().min(start + chunk))?;
-        let past: Sequence<f32, D> = part.past_tensor(dev);
+        let past: Sequence<f32, D> = part.past_tensor_on(dev);
         let (prediction, _) = forward(past.leaky_traced())?.split_tape();
         let prediction = prediction.contiguous();
         let (batch, steps, features) = *prediction.shape();
