@@ -14,7 +14,7 @@ use crate::layers::{
 };
 use crate::model::{Autoregressive, Feeding, Seq2Seq};
 use crate::train::{
-    Descent, History, Hyperparameters, fit_at_every_step, fit_on_tape, predict_with,
+    Descent, History, Hyperparameters, fit, fit_at_every_step, fit_on_tape, predict_with,
 };
 use crate::{Forecast, Result, Sequence, State};
 
@@ -34,9 +34,9 @@ pub fn addresses() -> Vec<usize> {
 fn with_tape<T: Tape<f32, Cpu>>() -> [usize; 16] {
     type Layer<T, S> = fn(&S, Sequence<f32, Cpu, T>) -> Result<Sequence<f32, Cpu, T>>;
     [
-        Seq2Seq::forward as fn(&_, Sequence<f32, Cpu, T>, _) -> _ as usize,
-        Seq2Seq::encode as fn(&_, Sequence<f32, Cpu, T>) -> _ as usize,
-        Seq2Seq::step as fn(&_, State<f32, Cpu, T>, &[_]) -> _ as usize,
+        <Seq2Seq>::forward as fn(&_, Sequence<f32, Cpu, T>, _) -> _ as usize,
+        <Seq2Seq>::encode as fn(&_, Sequence<f32, Cpu, T>) -> _ as usize,
+        <Seq2Seq>::step as fn(&_, State<f32, Cpu, T>, &[_]) -> _ as usize,
         Autoregressive::forward as fn(&_, Sequence<f32, Cpu, T>, _, Feeding<'_>) -> _ as usize,
         SimpleRnn::forward as fn(&_, Sequence<f32, Cpu, T>, Option<&[_]>) -> _ as usize,
         SimpleRnn::forward_last as fn(&_, Sequence<f32, Cpu, T>, Option<&[_]>) -> _ as usize,
@@ -57,6 +57,9 @@ fn with_tape<T: Tape<f32, Cpu>>() -> [usize; 16] {
 /// network for all.
 #[used]
 static SHARED: fn() = || {
+    type FitSeq2Seq = fn(&mut Seq2Seq, &Dataset, &Dataset, &Hyperparameters) -> Result<History>;
+    black_box(fit as FitSeq2Seq);
+    black_box(<Seq2Seq>::predict as fn(&Seq2Seq, &Dataset) -> Result<Forecast>);
     type Update = fn(&mut Descent, &mut Seq2Seq, Gradients<f32, Cpu>) -> Result<f64>;
     black_box::<Update>(|descent, model, gradients| descent.update(model, gradients));
 

@@ -11,7 +11,7 @@ use seq2seq::kernels::optimizer::Settings;
 use seq2seq::kernels::recurrent::CellKind;
 use seq2seq::kernels::seq2seq::{Loss, NetworkShape, TrainStep, Windows};
 use seq2seq::kernels_cuda::{self as cuda, Limits};
-use seq2seq::layers::{Parameter, Parameters};
+use seq2seq::layers::{GruCell, Parameter, Parameters};
 use seq2seq::prelude::*;
 use seq2seq::train::loss;
 use std::fs;
@@ -67,8 +67,9 @@ fn the_encoder_decoder_equals_the_one_on_the_cpu() {
         let expected =
             everything!(&dev, &model, &data, |model: &Seq2Seq, x| model.forward(x, steps));
         let on_gpu = model.to_device(&gpu);
-        let found = everything!(&gpu, &on_gpu, &data, |model: &Seq2Seq<f32, Cuda>, x| model
-            .forward(x, steps));
+        let found =
+            everything!(&gpu, &on_gpu, &data, |model: &Seq2Seq<GruCell, f32, Cuda>, x| model
+                .forward(x, steps));
         assert_near(&found, &expected);
     }
 }

@@ -2,11 +2,11 @@
 
 mod central_differences;
 
-use seq2seq::layers::{ParameterMut, Parameters};
+use seq2seq::layers::{GruCell, ParameterMut, Parameters};
 use seq2seq::prelude::*;
 use seq2seq::train::loss;
 
-type Model = Seq2Seq<f64, Cpu>;
+type Model = Seq2Seq<GruCell, f64>;
 
 fn model(decoder_input: DecoderInput) -> Model {
     let dev = Cpu::default();

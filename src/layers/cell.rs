@@ -11,7 +11,7 @@ use crate::kernels::recurrent::CellKind;
 
 /// A kind of recurrent cell. `gru.rs` shows one: its constants, its state, and its formulas in plain
 /// dfdx operations. The fast kernels compute what [`KIND`](RecurrentCell::KIND) names.
-pub trait RecurrentCell: Clone + fmt::Debug + 'static {
+pub trait RecurrentCell: Clone + fmt::Debug + Send + Sync + 'static {
     /// The cell's name among the kernels.
     const KIND: CellKind;
     /// Gates of the cell, the candidate included, G.

@@ -8,7 +8,7 @@ use crate::forecast::Forecast;
 use crate::interrupt;
 use crate::kernels::level::Level;
 use crate::kernels::seq2seq::Network;
-use crate::layers::{Parameter, Parameters, flat_weights};
+use crate::layers::{LayerState, Parameter, Parameters, RecurrentCell, flat_weights};
 
 /// A trained model with its weights laid out for the fused kernels, once for many predictions.
 ///
@@ -25,7 +25,7 @@ pub struct Predictor {
     network: Network,
 }
 
-impl Seq2Seq {
+impl<C: RecurrentCell> Seq2Seq<C> {
     /// Lays the weights out for predictions, as they are now.
     pub fn predictor(&self) -> Predictor {
         let network = Network::new(self.network_shape(), &flat_weights(self), Level::best());
@@ -43,9 +43,9 @@ impl Seq2Seq {
     }
 }
 
-impl Seq2Seq {
+impl<C: RecurrentCell> Seq2Seq<C> {
     /// What the encoder keeps of every series of `data`: the last states of all of its layers side by
-    /// side, from the bottom up, `(n, H + … + H)`, row-major. It is all that the decoder gets to know
+    /// side, from the bottom up, `(n, H + … + H)`, row-major; in an LSTM the hidden and the cell state of each. It is all that the decoder gets to know
     /// of the past.
     ///
     /// # Errors
@@ -61,8 +61,9 @@ impl Seq2Seq {
             }
             let part = data.select(first..data.len().min(first.saturating_add(chunk)))?;
             let (_, states) = self.encode(part.past_tensor())?;
+            let tensors = states.iter().flat_map(LayerState::tensors);
             let states: Vec<_> =
-                states.iter().map(|s| (s.shape().1, Parameter::Matrix(s).to_vec())).collect();
+                tensors.map(|(_, s)| (s.shape().1, Parameter::Matrix(s).to_vec())).collect();
             let of = |series: usize| {
                 let layers = states.iter();
                 layers.flat_map(move |(size, values)| &values[series * size..][..*size])

@@ -5,16 +5,15 @@ use std::fmt;
 
 use crate::error::{Error, Result, check_size};
 use crate::kernels::DecoderInput;
-use crate::kernels::recurrent::CellKind;
 use crate::kernels::seq2seq::NetworkShape;
 use crate::layers::{
-    Dense, Gru, Initializer, Input, LastAndStates, Parameter, ParameterMut, Parameters, prefixed,
+    Dense, GruCell, Initializer, Input, LastAndStates, LayerState, Parameter, ParameterMut,
+    Parameters, RecurrentCell, RecurrentDevice, Stack, prefixed, reference,
 };
-use crate::layers::{RecurrentDevice, reference};
 use crate::settings::Hyperparameters;
 use crate::{Sequence, State};
 
-/// A stacked GRU encoder-decoder.
+/// A stacked encoder-decoder, of GRUs or of another kind of cell, C.
 ///
 /// The encoder reads the past, `(B, P, D)`. The decoder starts from **all** of the encoder's states
 /// and runs for F steps, whose outputs a dense layer maps to the future, `(B, F, O)`:
@@ -23,6 +22,10 @@ use crate::{Sequence, State};
 ///     past            encoder           states         decoder         dense     future
 ///  (B, P, D)  ->  GRU -> ... -> GRU  -> L x (B, H) -> GRU -> ... -> GRU  ->  (B, F, O)
 /// ```
+///
+/// An LSTM has two states a layer, and the decoder starts from both. The parts decide what the cells are:
+/// of `Lstm::new` and `Lstm::new` comes a `Seq2Seq<LstmCell>`, which [`fit`](crate::train::fit) trains as
+/// it trains one of GRUs.
 ///
 /// ```
 /// use seq2seq::prelude::*;
@@ -37,14 +40,14 @@ use crate::{Sequence, State};
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Seq2Seq<E: Dtype = f32, D: Storage<E> = Cpu> {
-    encoder: Gru<E, D>,
-    decoder: Gru<E, D>,
+pub struct Seq2Seq<C = GruCell, E: Dtype = f32, D: Storage<E> = Cpu> {
+    encoder: Stack<C, E, D>,
+    decoder: Stack<C, E, D>,
     dense: Dense<E, D>,
     decoder_input: DecoderInput,
 }
 
-impl<E: Dtype, D: Storage<E>> Seq2Seq<E, D> {
+impl<C: RecurrentCell, E: Dtype, D: Storage<E>> Seq2Seq<C, E, D> {
     /// Joins the parts of a model.
     ///
     /// # Errors
@@ -53,8 +56,8 @@ impl<E: Dtype, D: Storage<E>> Seq2Seq<E, D> {
     /// of a part do not fit one another.
     #[inline(never)]
     pub fn new(
-        encoder: Gru<E, D>,
-        decoder: Gru<E, D>,
+        encoder: Stack<C, E, D>,
+        decoder: Stack<C, E, D>,
         dense: Dense<E, D>,
         decoder_input: DecoderInput,
     ) -> Result<Self> {
@@ -85,12 +88,12 @@ impl<E: Dtype, D: Storage<E>> Seq2Seq<E, D> {
     }
 
     /// The encoder.
-    pub fn encoder(&self) -> &Gru<E, D> {
+    pub fn encoder(&self) -> &Stack<C, E, D> {
         &self.encoder
     }
 
     /// The decoder.
-    pub fn decoder(&self) -> &Gru<E, D> {
+    pub fn decoder(&self) -> &Stack<C, E, D> {
         &self.decoder
     }
 
@@ -105,7 +108,7 @@ impl<E: Dtype, D: Storage<E>> Seq2Seq<E, D> {
     }
 
     /// The same model, with copies of its weights on another device.
-    pub fn to_device<To: Device<E>>(&self, device: &To) -> Seq2Seq<E, To> {
+    pub fn to_device<To: Device<E>>(&self, device: &To) -> Seq2Seq<C, E, To> {
         Seq2Seq {
             encoder: self.encoder.to_device(device),
             decoder: self.decoder.to_device(device),
@@ -116,19 +119,37 @@ impl<E: Dtype, D: Storage<E>> Seq2Seq<E, D> {
 }
 
 impl Seq2Seq {
-    /// The model of exercise 1, for series of D `features`: `num_layers` layers of `hidden_size`
-    /// units on both sides, on the CPU, with weights drawn from `seed`.
+    /// The model of exercise 1, for series of D `features`: `num_layers` layers of `hidden_size` GRUs
+    /// on both sides, on the CPU, with weights drawn from `seed`.
     ///
     /// # Errors
     /// [`Error::Setting`] when a size is impossible.
     pub fn stacked(features: usize, hyperparameters: &Hyperparameters) -> Result<Self> {
+        Self::stacked_of_cell(features, hyperparameters)
+    }
+}
+
+impl<C: RecurrentCell> Seq2Seq<C> {
+    /// As [`Seq2Seq::stacked`], of any kind of cell.
+    ///
+    /// ```
+    /// use seq2seq::layers::LstmCell;
+    /// use seq2seq::prelude::*;
+    ///
+    /// let model = Seq2Seq::<LstmCell>::stacked_of_cell(2, &Hyperparameters::default())?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Seq2Seq::stacked`].
+    pub fn stacked_of_cell(features: usize, hyperparameters: &Hyperparameters) -> Result<Self> {
         hyperparameters.check()?;
         let Hyperparameters { hidden_size, num_layers, seed, .. } = *hyperparameters;
         let dev = Cpu::default();
         let mut init = Initializer::new(seed);
         let hidden_sizes = vec![hidden_size; num_layers];
-        let encoder = Gru::new(features, &hidden_sizes, &mut init, &dev)?;
-        let decoder = Gru::new(hidden_size, &hidden_sizes, &mut init, &dev)?;
+        let encoder = Stack::new(features, &hidden_sizes, &mut init, &dev)?;
+        let decoder = Stack::new(hidden_size, &hidden_sizes, &mut init, &dev)?;
         let dense = Dense::new(hidden_size, features, &mut init, &dev)?;
         Self::new(encoder, decoder, dense, DecoderInput::RepeatLast)
     }
@@ -136,7 +157,7 @@ impl Seq2Seq {
     /// The sizes, for the fused kernels.
     pub(crate) fn network_shape(&self) -> NetworkShape {
         NetworkShape {
-            cell: CellKind::Gru,
+            cell: C::KIND,
             features: self.encoder.inputs(),
             outputs: self.dense.outputs(),
             hidden: self.encoder.hidden_sizes(),
@@ -145,7 +166,7 @@ impl Seq2Seq {
     }
 }
 
-impl<E: Dtype, D: RecurrentDevice<E>> Seq2Seq<E, D> {
+impl<C: RecurrentCell, E: Dtype, D: RecurrentDevice<E>> Seq2Seq<C, E, D> {
     /// Predicts `future_steps` steps, `(B, F, O)`, from the past, `(B, P, D)`. F is free: it may
     /// differ from the horizon that the model was trained on.
     ///
@@ -166,7 +187,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> Seq2Seq<E, D> {
 
     /// The first half: reads the past, `(B, P, D)`, and returns what the decoder gets of it, namely
     /// the encoder's last output, `(B, H)`, with the tape, and the states of all layers, `(B, H)`
-    /// each.
+    /// each, in an LSTM two of them.
     ///
     /// ```
     /// use seq2seq::prelude::*;
@@ -183,7 +204,10 @@ impl<E: Dtype, D: RecurrentDevice<E>> Seq2Seq<E, D> {
     /// # Errors
     /// As [`Seq2Seq::forward`].
     #[inline(never)]
-    pub fn encode<T: Tape<E, D>>(&self, past: Sequence<E, D, T>) -> Result<LastAndStates<E, D, T>> {
+    pub fn encode<T: Tape<E, D>>(
+        &self,
+        past: Sequence<E, D, T>,
+    ) -> Result<LastAndStates<E, D, T, C::State<E, D>>> {
         self.encoder.forward_last(past, None)
     }
 
@@ -197,8 +221,8 @@ impl<E: Dtype, D: RecurrentDevice<E>> Seq2Seq<E, D> {
     pub fn step<T: Tape<E, D>>(
         &self,
         input: State<E, D, T>,
-        states: &[State<E, D>],
-    ) -> Result<LastAndStates<E, D, T>> {
+        states: &[C::State<E, D>],
+    ) -> Result<LastAndStates<E, D, T, C::State<E, D>>> {
         let (batch, width) = *input.shape();
         let input = input.reshape_like(&(batch, 1, width));
         let (output, states) = self.decoder.forward(input, Some(states))?;
@@ -207,7 +231,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> Seq2Seq<E, D> {
     }
 }
 
-impl<E: Dtype, D: Device<E>> Seq2Seq<E, D> {
+impl<C: RecurrentCell, E: Dtype, D: Device<E>> Seq2Seq<C, E, D> {
     /// As [`Seq2Seq::forward`], in plain dfdx operations: what the fast kernels are tested against.
     ///
     /// # Errors
@@ -219,7 +243,7 @@ impl<E: Dtype, D: Device<E>> Seq2Seq<E, D> {
     ) -> Result<Sequence<E, D, T>> {
         let (outputs, states) = self.encoder.forward_reference(past, None)?;
         let (_, tape) = outputs.split_tape();
-        let input = self.decoder_reads(states[states.len() - 1].clone(), future_steps)?;
+        let input = self.decoder_reads(states[states.len() - 1].output().clone(), future_steps)?;
         self.decoder.forward_dense(input, Some(&states), &self.dense, tape, reference::run)
     }
 
@@ -238,7 +262,7 @@ impl<E: Dtype, D: Device<E>> Seq2Seq<E, D> {
     }
 }
 
-impl<E: Dtype, D: Storage<E>> Parameters<E, D> for Seq2Seq<E, D> {
+impl<C: RecurrentCell, E: Dtype, D: Storage<E>> Parameters<E, D> for Seq2Seq<C, E, D> {
     #[inline(never)]
     fn parameters(&self) -> Vec<(String, Parameter<'_, E, D>)> {
         prefixed("encoder", self.encoder.parameters())
@@ -256,7 +280,7 @@ impl<E: Dtype, D: Storage<E>> Parameters<E, D> for Seq2Seq<E, D> {
     }
 }
 
-impl<E: Dtype, D: Storage<E>> fmt::Display for Seq2Seq<E, D> {
+impl<C: RecurrentCell, E: Dtype, D: Storage<E>> fmt::Display for Seq2Seq<C, E, D> {
     #[inline(never)]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "Seq2Seq, {} parameters", self.parameter_count())?;

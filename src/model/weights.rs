@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use super::{DecoderInput, Seq2Seq};
 use crate::error::{Error, Result};
 use crate::file;
-use crate::layers::{Dense, Gru, GruCell, Initializer, Parameters, RecurrentCell, flat_weights};
+use crate::layers::{Dense, Initializer, Parameters, RecurrentCell, Stack, flat_weights};
 
 /// The one setting of a model that its weights do not tell, among the file's metadata.
 const DECODER_INPUT: &str = "decoder_input";
@@ -76,7 +76,7 @@ pub fn load_weights<D: Device<f32>>(
     copy_into(model, path, &parse(path, &bytes)?)
 }
 
-impl Seq2Seq {
+impl<C: RecurrentCell> Seq2Seq<C> {
     /// Writes the weights to `path`, as f32 safetensors under PyTorch's names. A file that is there
     /// is replaced only once the new one is complete.
     ///
@@ -92,19 +92,11 @@ impl Seq2Seq {
         Layout { weights: names_and_shapes(self), metadata }
     }
 
-    /// Reads a model that [`Seq2Seq::save`] or a training with a checkpoint has written, or PyTorch under
-    /// the same names. The sizes follow from the weights. Where the metadata do not tell what the decoder
-    /// reads, as in PyTorch's files, it is taken to be the encoder's last output where the sizes allow
-    /// it, and zeros otherwise; a printed line says so.
-    ///
-    /// Weights in F64, F16 or BF16 become f32, which a printed line says, too.
+    /// As [`Seq2Seq::load`], of any kind of cell: `Seq2Seq::<LstmCell>::load_of_cell(path)?`.
     ///
     /// # Errors
-    /// [`Error::Io`] when the file cannot be read, and [`Error::Weights`] when it is cut off or is not a
-    /// safetensors file, when the metadata contradict the weights or tell of another kind of model, and
-    /// with the name of the first weight that the file lacks, that this kind of model has no place for,
-    /// that has another shape or another type of number, or that has a value that is not finite as f32.
-    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+    /// As [`Seq2Seq::load`].
+    pub fn load_of_cell(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let bytes = read(path)?;
         let file = parse(path, &bytes)?;
@@ -117,8 +109,8 @@ impl Seq2Seq {
             return Err(Error::weights(path, reason));
         }
 
-        let (encoder_inputs, encoder) = gru_sizes(path, &file, "encoder")?;
-        let (decoder_inputs, decoder) = gru_sizes(path, &file, "decoder")?;
+        let (encoder_inputs, encoder) = stack_sizes::<C>(path, &file, "encoder")?;
+        let (decoder_inputs, decoder) = stack_sizes::<C>(path, &file, "decoder")?;
         let (outputs, inputs) = matrix(path, &file, "dense.weight")?;
         let decoder_input = match named {
             Some("RepeatLast") => DecoderInput::RepeatLast,
@@ -132,8 +124,8 @@ impl Seq2Seq {
         };
         let (dev, mut init) = (Cpu::default(), Initializer::zeros());
         let mut empty = || {
-            let encoder = Gru::new(encoder_inputs, &encoder, &mut init, &dev)?;
-            let decoder = Gru::new(decoder_inputs, &decoder, &mut init, &dev)?;
+            let encoder = Stack::new(encoder_inputs, &encoder, &mut init, &dev)?;
+            let decoder = Stack::new(decoder_inputs, &decoder, &mut init, &dev)?;
             let dense = Dense::new(inputs, outputs, &mut init, &dev)?;
             Self::new(encoder, decoder, dense, decoder_input)
         };
@@ -144,6 +136,24 @@ impl Seq2Seq {
             println!("{path}: no {DECODER_INPUT} in the metadata, taken to be {decoder_input:?}");
         }
         Ok(model)
+    }
+}
+
+impl Seq2Seq {
+    /// Reads a model of GRUs that [`Seq2Seq::save`] or a training with a checkpoint has written, or PyTorch under
+    /// the same names. The sizes follow from the weights. Where the metadata do not tell what the decoder
+    /// reads, as in PyTorch's files, it is taken to be the encoder's last output where the sizes allow
+    /// it, and zeros otherwise; a printed line says so.
+    ///
+    /// Weights in F64, F16 or BF16 become f32, which a printed line says, too.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be read, and [`Error::Weights`] when it is cut off or is not a
+    /// safetensors file, when the metadata contradict the weights or tell of another kind of model, and
+    /// with the name of the first weight that the file lacks, that this kind of model has no place for,
+    /// that has another shape or another type of number, or that has a value that is not finite as f32.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        Self::load_of_cell(path)
     }
 }
 
@@ -158,8 +168,12 @@ fn short(type_name: &str) -> &str {
     name.strip_suffix("Cell").unwrap_or(name)
 }
 
-/// The inputs of a stack of GRUs, and the units of each layer.
-fn gru_sizes(path: &Path, file: &SafeTensors<'_>, part: &str) -> Result<(usize, Vec<usize>)> {
+/// The inputs of a stack, and the units of each layer.
+fn stack_sizes<C: RecurrentCell>(
+    path: &Path,
+    file: &SafeTensors<'_>,
+    part: &str,
+) -> Result<(usize, Vec<usize>)> {
     let (_, inputs) = matrix(path, file, &format!("{part}.weight_ih_l0"))?;
     let mut hidden_sizes = Vec::new();
     loop {
@@ -172,10 +186,11 @@ fn gru_sizes(path: &Path, file: &SafeTensors<'_>, part: &str) -> Result<(usize, 
         // Checked before there is a model, which then is no larger than the file.
         for name in [input, recurrent] {
             let (rows, columns) = matrix(path, file, &name)?;
-            let gates = GruCell::GATES;
+            let gates = C::GATES;
             if hidden.checked_mul(gates) != Some(rows) {
                 let reason = format!(
-                    "{name} is [{rows}, {columns}], but a GRU of {hidden} units has {gates} rows a unit"
+                    "{name} is [{rows}, {columns}], but {} of {hidden} units has {gates} rows a unit",
+                    C::A_NAME
                 );
                 return Err(Error::weights(path, reason));
             }

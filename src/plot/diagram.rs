@@ -11,6 +11,7 @@ use super::shapes::{arrow, labelled_box};
 use super::style::{FUTURE, INK, PAST, PREDICTION, anchored, text};
 use super::unrolled::check_layers;
 use crate::error::{Error, Result};
+use crate::layers::RecurrentCell;
 use crate::model::{DecoderInput, Seq2Seq};
 
 /// Steps of each side that are drawn: the first, the second, and the last.
@@ -28,8 +29,8 @@ const MIDDLE: i32 = 70;
 /// [`Error::Setting`] when a number of steps is 0 or there are more than 16 layers, [`Error::Picture`] when
 /// drawing fails.
 #[cfg_attr(doc, doc = concat!("\n\n", include_str!("pictures/encoder_decoder.svg")))]
-pub fn encoder_decoder<E: Dtype, D: Storage<E>>(
-    model: &Seq2Seq<E, D>,
+pub fn encoder_decoder<C: RecurrentCell, E: Dtype, D: Storage<E>>(
+    model: &Seq2Seq<C, E, D>,
     past_steps: usize,
     future_steps: usize,
 ) -> Result<Picture> {
@@ -40,6 +41,7 @@ pub fn encoder_decoder<E: Dtype, D: Storage<E>>(
     }
     check_layers(model.encoder().hidden_sizes().len())?;
     let diagram = Diagram {
+        cell: C::NAME,
         hidden_sizes: model.encoder().hidden_sizes(),
         features: (model.encoder().inputs(), model.dense().outputs()),
         steps: (past_steps, future_steps),
@@ -57,6 +59,8 @@ fn drawn_steps(steps: usize) -> i32 {
 }
 
 struct Diagram {
+    /// The name of the cells.
+    cell: &'static str,
     hidden_sizes: Vec<usize>,
     /// Of the past, and of the future.
     features: (usize, usize),
@@ -102,7 +106,7 @@ impl Diagram {
             let step = if last { steps } else { drawn as usize + 1 };
             for layer in 0..layers {
                 let y = self.row(1 + layer);
-                labelled_box(area, (x, y), BOX, color, "GRU")?;
+                labelled_box(area, (x, y), BOX, color, self.cell)?;
                 let above = y - GAP.1;
                 if layer > 0 || matches!(side, Side::Decoder) {
                     arrow(area, &[(x + BOX.0 / 2, y), (x + BOX.0 / 2, above)], INK)?;
@@ -146,11 +150,12 @@ impl Drawing for Diagram {
             DecoderInput::Zeros => "zeros",
         };
         format!(
-            "Diagram, an encoder-decoder unrolled over time. The encoder, {} of GRU cells with {} units \
+            "Diagram, an encoder-decoder unrolled over time. The encoder, {} of {} cells with {} units \
              from the input up, reads {} with {} each. The states of all its layers go to the decoder, \
              which has layers of the same sizes and reads {reads} at each of {}. A dense layer makes {} \
              of every decoder output.",
             count(sizes.len(), "layer"),
+            self.cell,
             list(&sizes, ", "),
             count(self.steps.0, "step"),
             count(self.features.0, "feature"),

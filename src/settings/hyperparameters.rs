@@ -13,6 +13,7 @@ use crate::kernels::optimizer::Optimizer;
 /// | --- | --- | --- | --- |
 /// | `hidden_size` | 12 | 1 to 1024 | units of each recurrent layer, H |
 /// | `num_layers` | 2 | 1 to 16 | recurrent layers of the encoder and of the decoder, L |
+/// | `dropout` | 0.0 | 0 or more, below 1 | part of each layer's outputs that a training step drops, but the last's |
 /// | `weight_decay` | 0.0003 | 0 or more | λ of the L2 penalty λ · ½ Σ w² |
 /// | `learning_rate` | 0.001 | above 0, at most 1 | step size of the optimiser, its highest |
 /// | `optimizer` | `Adam` | `Adam`, `RmsProp`, `Sgd`; decay and momentum 0 or more, below 1 | how the weights follow their gradient |
@@ -40,6 +41,9 @@ pub struct Hyperparameters {
     pub hidden_size: usize,
     /// Recurrent layers of the encoder, and of the decoder, L.
     pub num_layers: usize,
+    /// Part of the outputs of each layer but the last that a training step of [`fit`](crate::train::fit) drops,
+    /// as PyTorch's `dropout` of `nn.GRU`; what is left is scaled up. With one layer nothing is dropped.
+    pub dropout: f64,
     /// λ of the L2 penalty λ · ½ Σ w² over all weights.
     pub weight_decay: f64,
     /// Step size of the optimiser; where a schedule changes it, the highest.
@@ -79,6 +83,7 @@ impl Default for Hyperparameters {
         Self {
             hidden_size: 12,
             num_layers: 2,
+            dropout: 0.0,
             weight_decay: 0.0003,
             learning_rate: 0.001,
             optimizer: Optimizer::Adam,
@@ -117,6 +122,7 @@ impl Hyperparameters {
                 return Err(Error::setting(name, value, allowed));
             }
         }
+        check_part("dropout", self.dropout)?;
         // Written so that NaN fails each of them.
         let decay = self.weight_decay;
         if !(decay >= 0.0 && decay.is_finite()) {
@@ -170,6 +176,9 @@ impl fmt::Display for Hyperparameters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "hidden_size          {}", self.hidden_size)?;
         writeln!(f, "num_layers           {}", self.num_layers)?;
+        if self.dropout > 0.0 {
+            writeln!(f, "dropout              {}", self.dropout)?;
+        }
         writeln!(f, "weight_decay         {}", self.weight_decay)?;
         writeln!(f, "learning_rate        {}", self.learning_rate)?;
         writeln!(f, "optimizer            {}", self.optimizer)?;

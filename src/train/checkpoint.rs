@@ -372,6 +372,7 @@ mod tests {
         cut_and_resumed(&Hyperparameters { schedule, clip_norm: Some(0.1), ..settings() });
         let optimizer = Optimizer::RmsProp { decay: 0.9, momentum: 0.5 };
         cut_and_resumed(&Hyperparameters { optimizer, learning_rate: 0.001, ..settings() });
+        cut_and_resumed(&Hyperparameters { dropout: 0.3, ..settings() });
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::trainer::Trainer;
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::history::{Epoch, History};
-use crate::layers::Parameters;
+use crate::layers::{Parameters, RecurrentCell};
 use crate::model::Seq2Seq;
 use crate::settings::Hyperparameters;
 
@@ -20,8 +20,8 @@ use crate::settings::Hyperparameters;
 ///
 /// # Errors
 /// As [`Trainer`].
-pub fn fit(
-    model: &mut Seq2Seq,
+pub fn fit<C: RecurrentCell>(
+    model: &mut Seq2Seq<C>,
     train: &Dataset,
     validation: &Dataset,
     hyperparameters: &Hyperparameters,
@@ -33,8 +33,8 @@ pub fn fit(
 ///
 /// # Errors
 /// As [`Trainer`].
-pub fn fit_with_checkpoint(
-    model: &mut Seq2Seq,
+pub fn fit_with_checkpoint<C: RecurrentCell>(
+    model: &mut Seq2Seq<C>,
     train: &Dataset,
     validation: &Dataset,
     hyperparameters: &Hyperparameters,
@@ -44,7 +44,7 @@ pub fn fit_with_checkpoint(
 }
 
 /// Goes on with the training whose checkpoint is at `path`, from the last epoch in the file, on the same series:
-/// see [`Trainer::resume`].
+/// see [`Trainer::resume`], which goes on with a model of other cells than GRUs, too.
 ///
 /// # Errors
 /// As [`Trainer::resume`] and [`Trainer`].
@@ -64,8 +64,8 @@ pub fn resume(
 ///
 /// # Errors
 /// As [`Trainer`].
-pub fn fit_with(
-    model: &mut Seq2Seq,
+pub fn fit_with<C: RecurrentCell>(
+    model: &mut Seq2Seq<C>,
     train: &Dataset,
     validation: &Dataset,
     hyperparameters: &Hyperparameters,
@@ -129,13 +129,13 @@ pub fn fit_at_every_step<M: Parameters<f32, D>, D: Device<f32>>(
     trainer.at_every_step().fit_on_tape(model, train, forward)
 }
 
-impl Training {
+impl<C: RecurrentCell> Training<Seq2Seq<C>> {
     /// Starts to train a copy of `model`: see [`Trainer::spawn`].
     ///
     /// # Errors
     /// As [`Trainer::spawn`].
     pub fn spawn(
-        model: &Seq2Seq,
+        model: &Seq2Seq<C>,
         train: &Dataset,
         validation: &Dataset,
         hyperparameters: &Hyperparameters,

@@ -14,7 +14,7 @@ use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::history::{Epoch, History};
 use crate::interrupt;
-use crate::layers::Parameters;
+use crate::layers::{Parameters, RecurrentCell};
 use crate::model::Seq2Seq;
 use crate::settings::Hyperparameters;
 
@@ -61,7 +61,8 @@ use crate::settings::Hyperparameters;
 /// # Errors
 /// Whatever begins a training returns
 /// - [`Error::Setting`] when a hyperparameter is outside its range, when there is a patience and no
-///   validation part, and when a checkpoint is kept of a training on a GPU,
+///   validation part, when a dropout is set on the tape, and when a training on a GPU has a checkpoint,
+///   dropout or other cells than GRUs,
 /// - [`Error::Shape`] when the parts do not fit each other or the model,
 /// - [`Error::Diverged`] when the loss or the error on the training part is no number, and [`Error::Data`]
 ///   when the error on the validation part alone is none,
@@ -100,7 +101,7 @@ impl<'a> Trainer<'a> {
     /// from the last epoch in the file, on the same series, whatever the weights of the model are: on one
     /// instruction set the result is, bit for bit, that of a training without interruption. On another
     /// one, as on another machine, it differs in rounding, which a printed line says: AVX2 and AVX-512 by about
-    /// 1e-3 after some 250 steps. Dropout begins its draws anew.
+    /// 1e-3 after some 250 steps. A [`Dropout`](crate::layers::Dropout) on the tape begins its draws anew.
     ///
     /// # Errors
     /// [`Error::Io`] when `path` cannot be read, [`Error::Weights`] when it is not a checkpoint or one of
@@ -150,7 +151,7 @@ impl<'a> Trainer<'a> {
     ///
     /// # Errors
     /// As [`Trainer`] says.
-    pub fn fit(self, model: &mut Seq2Seq, train: &Dataset) -> Result<History> {
+    pub fn fit<C: RecurrentCell>(self, model: &mut Seq2Seq<C>, train: &Dataset) -> Result<History> {
         self.refuse_every_step()?;
         self.in_the_foreground(model, train)
     }
@@ -167,6 +168,7 @@ impl<'a> Trainer<'a> {
         train: &Dataset,
         forward: impl Fn(&M, Traced<D>) -> Result<Traced<D>>,
     ) -> Result<History> {
+        self.refuse_dropout()?;
         let (at_every_step, network) = (self.at_every_step, &mut Closure { model, forward });
         self.in_the_foreground(&mut OnTape { network, at_every_step }, train)
     }
@@ -176,7 +178,11 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// As [`Trainer`] says, for what is refused before it trains; and [`Error::Training`] when the system has
     /// no thread left, or with an [`after_epoch`](Trainer::after_epoch), which cannot leave its thread.
-    pub fn spawn(mut self, model: &Seq2Seq, train: &Dataset) -> Result<Training> {
+    pub fn spawn<C: RecurrentCell>(
+        mut self,
+        model: &Seq2Seq<C>,
+        train: &Dataset,
+    ) -> Result<Training<Seq2Seq<C>>> {
         self.refuse_every_step()?;
         let mut model = model.clone();
         let checked = self.check(&mut model, train)?;
@@ -200,6 +206,7 @@ impl<'a> Trainer<'a> {
         M: Parameters<f32, D> + Send + 'static,
         D: DfdxDevice<f32>,
     {
+        self.refuse_dropout()?;
         let at_every_step = self.at_every_step;
         let network = &mut Closure { model: &mut model, forward: &forward };
         let checked = self.check(&mut OnTape { network, at_every_step }, train)?;
@@ -214,6 +221,15 @@ impl<'a> Trainer<'a> {
         let allowed = "false for a Seq2Seq, which predicts after the last step";
         match self.at_every_step {
             true => Err(Error::setting("at_every_step", true, allowed)),
+            false => Ok(()),
+        }
+    }
+
+    fn refuse_dropout(&self) -> Result<()> {
+        let dropout = self.hyperparameters.dropout;
+        let allowed = "0 on the tape, where a layer `Dropout` belongs to the network";
+        match dropout > 0.0 {
+            true => Err(Error::setting("dropout", dropout, allowed)),
             false => Ok(()),
         }
     }

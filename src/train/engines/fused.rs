@@ -6,8 +6,9 @@ use crate::error::{Error, Result, check_size};
 use crate::history::History;
 use crate::kernels::level::Level;
 use crate::kernels::optimizer::Settings;
-use crate::kernels::seq2seq::{Loss, TrainStep, Windows};
-use crate::layers::{flat_weights, set_flat_weights};
+use crate::kernels::recurrent::CellKind;
+use crate::kernels::seq2seq::{Dropout, Loss, TrainStep, Windows};
+use crate::layers::{RecurrentCell, flat_weights, set_flat_weights};
 use crate::model::{Layout, Seq2Seq, predict_in_chunks, predict_while};
 use crate::settings::Hyperparameters;
 use crate::train::checkpoint::Found;
@@ -15,7 +16,7 @@ use crate::train::descent::Memory;
 use crate::train::engine::{Engine, Steps, Watch};
 use crate::train::run::{Job, Trainable, run};
 
-impl Trainable for Seq2Seq {
+impl<C: RecurrentCell> Trainable for Seq2Seq<C> {
     fn check(&self, train: &Dataset, validation: Option<&Dataset>) -> Result<()> {
         for (part, data) in [("training", Some(train)), ("validation", validation)] {
             let Some(data) = data else { continue };
@@ -52,7 +53,12 @@ impl Trainable for Seq2Seq {
 
     fn train(&mut self, job: &mut Job<'_>, watch: &mut Watch<'_>) -> Result<History> {
         let mut weights = flat_weights(self);
-        let outcome = match job.hyperparameters.device {
+        let Hyperparameters { device, dropout, .. } = *job.hyperparameters;
+        if device != Device::Cpu && (C::KIND != CellKind::Gru || dropout > 0.0) {
+            let allowed = "Device::Cpu for other cells than the GRU and with dropout";
+            return Err(Error::setting("device", device, allowed));
+        }
+        let outcome = match device {
             #[cfg(feature = "cuda")]
             Device::Cuda(gpu) => crate::device::cuda::guarded(gpu, || {
                 run(&mut super::gpu::engine(gpu, self, job)?, &mut weights, job, watch)
@@ -82,8 +88,8 @@ struct Fused<'a> {
 }
 
 impl<'a> Fused<'a> {
-    fn new(model: &Seq2Seq, job: &Job<'a>, yields: bool) -> Self {
-        let train = job.train;
+    fn new<C: RecurrentCell>(model: &Seq2Seq<C>, job: &Job<'a>, yields: bool) -> Self {
+        let (train, Hyperparameters { dropout, seed, .. }) = (job.train, *job.hyperparameters);
         let step = TrainStep::new(
             model.network_shape(),
             flat_weights(model),
@@ -93,6 +99,7 @@ impl<'a> Fused<'a> {
             settings(job.hyperparameters),
             Level::best(),
         );
+        let step = step.with_dropout(Dropout { rate: dropout as f32, seed });
         Self { step, train, yields }
     }
 }

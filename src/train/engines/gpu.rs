@@ -7,7 +7,7 @@ use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::kernels::level::Level;
 use crate::kernels::seq2seq::Network;
-use crate::layers::flat_weights;
+use crate::layers::{RecurrentCell, flat_weights};
 use crate::model::{Seq2Seq, predict_while};
 use crate::train::descent::Memory;
 use crate::train::engine::{Engine, Steps};
@@ -60,7 +60,7 @@ pub(super) struct Queued<Q> {
 
 impl<Q: Queue> Queued<Q> {
     /// The queue starts from the weights of the model.
-    fn new(model: &Seq2Seq, queue: Q) -> Self {
+    fn new<C: RecurrentCell>(model: &Seq2Seq<C>, queue: Q) -> Self {
         let weights = flat_weights(model);
         let network = Network::new(model.network_shape(), &weights, Level::best());
         Self { queue, network, weights, at_once: 1 }
@@ -69,9 +69,9 @@ impl<Q: Queue> Queued<Q> {
 
 /// The engine for a GPU.
 #[cfg(feature = "cuda")]
-pub(super) fn engine(
+pub(super) fn engine<C: RecurrentCell>(
     gpu: usize,
-    model: &Seq2Seq,
+    model: &Seq2Seq<C>,
     job: &crate::train::run::Job<'_>,
 ) -> Result<Queued<crate::kernels_cuda::TrainStep>> {
     use crate::kernels::seq2seq::{Loss, Windows};
