@@ -1,7 +1,9 @@
 //! The fused kernels against the readable reference over a whole training. (`layers` holds a single
 //! stack against it.)
 
-use seq2seq::layers::{Parameter, ParameterMut, Parameters};
+use seq2seq::layers::{
+    GruCell, LstmCell, Parameter, ParameterMut, Parameters, RecurrentCell, SimpleRnnCell,
+};
 use seq2seq::prelude::*;
 use seq2seq::train::loss;
 
@@ -140,27 +142,73 @@ fn a_training_on_the_tape_equals_the_fused_one_to_rounding() {
             epochs: 2,
             ..Default::default()
         };
-        let mut fused = Seq2Seq::stacked(2, &hyperparameters).unwrap();
-        let mut tape = fused.clone();
-        let trainer = || Trainer::new(&hyperparameters).validation(&validation).quiet();
-        let expected = trainer().fit(&mut fused, &train).unwrap();
-        let forward = |model: &Seq2Seq, past: Traced| model.forward(past, 10);
-        let found = trainer().fit_on_tape(&mut tape, &train, forward).unwrap();
-        for (found, expected) in found.epochs().iter().zip(expected.epochs()) {
-            let near = |found: f64, expected: f64| {
-                assert!((found - expected).abs() < 1e-4 * expected, "{found} is not {expected}");
-            };
-            near(found.loss, expected.loss);
-            near(found.train_mse_all, expected.train_mse_all);
-            near(found.validation_mse, expected.validation_mse);
-        }
-        for ((name, found), (_, expected)) in tape.parameters().iter().zip(fused.parameters()) {
-            for (found, expected) in found.to_vec().iter().zip(expected.to_vec()) {
-                let error = (found - expected).abs();
-                assert!(error < 1e-4, "{optimizer}, {name}: {found} is not {expected}");
-            }
+        trained_on_the_tape_and_fused::<GruCell>(&hyperparameters, &train, &validation);
+        trained_on_the_tape_and_fused::<LstmCell>(&hyperparameters, &train, &validation);
+        trained_on_the_tape_and_fused::<SimpleRnnCell>(&hyperparameters, &train, &validation);
+    }
+}
+
+fn trained_on_the_tape_and_fused<C: RecurrentCell>(
+    hyperparameters: &Hyperparameters,
+    train: &Dataset,
+    validation: &Dataset,
+) {
+    let name = format!("{}, {}", C::NAME, hyperparameters.optimizer);
+    let mut fused = Seq2Seq::<C>::stacked_of_cell(2, hyperparameters).unwrap();
+    let mut tape = fused.clone();
+    let trainer = || Trainer::new(hyperparameters).validation(validation).quiet();
+    let expected = trainer().fit(&mut fused, train).unwrap();
+    let forward = |model: &Seq2Seq<C>, past: Traced| model.forward(past, 10);
+    let found = trainer().fit_on_tape(&mut tape, train, forward).unwrap();
+    for (found, expected) in found.epochs().iter().zip(expected.epochs()) {
+        let near = |found: f64, expected: f64| {
+            let close = (found - expected).abs() < 1e-4 * expected;
+            assert!(close, "{name}: {found} is not {expected}");
+        };
+        near(found.loss, expected.loss);
+        near(found.train_mse_all, expected.train_mse_all);
+        near(found.validation_mse, expected.validation_mse);
+    }
+    for ((weight, found), (_, expected)) in tape.parameters().iter().zip(fused.parameters()) {
+        for (found, expected) in found.to_vec().iter().zip(expected.to_vec()) {
+            let error = (found - expected).abs();
+            assert!(error < 1e-4, "{name}, {weight}: {found} is not {expected}");
         }
     }
+    let [found, expected] = [&tape, &fused].map(|model| model.predict(validation).unwrap());
+    let pairs = found.values().iter().zip(expected.values());
+    assert!(pairs.into_iter().all(|(f, e)| (f - e).abs() < 1e-3), "{name}: other predictions");
+}
+
+/// In training, and in nothing else.
+#[test]
+fn dropout_is_drawn_from_the_seed_and_ends_with_the_training() {
+    let (train, validation) = scaled();
+    let settings = Hyperparameters { dropout: 0.2, epochs: 3, ..Default::default() };
+    let trained = |settings: &Hyperparameters| {
+        let mut model = Seq2Seq::<LstmCell>::stacked_of_cell(2, settings).unwrap();
+        let trainer = Trainer::new(settings).validation(&validation).quiet();
+        let history = trainer.fit(&mut model, &train).unwrap();
+        (model, history)
+    };
+    let (model, history) = trained(&settings);
+    let predictions = model.predict(&validation).unwrap();
+    assert_eq!(predictions, trained(&settings).0.predict(&validation).unwrap());
+    assert_eq!(predictions, model.predict(&validation).unwrap());
+    let measured = mse(&predictions, &validation).unwrap();
+    assert_eq!(measured, history.last().validation_mse_all);
+    let without = Hyperparameters { dropout: 0.0, ..settings };
+    assert_ne!(predictions, trained(&without).0.predict(&validation).unwrap());
+    // One layer has none above it.
+    let flat = |dropout| Hyperparameters { dropout, num_layers: 1, ..settings };
+    let [with, without] = [0.2, 0.0].map(|dropout| trained(&flat(dropout)).1.last().loss);
+    assert_eq!(with, without);
+
+    let mut model = model;
+    let forward = |model: &Seq2Seq<LstmCell>, past: Traced| model.forward(past, 10);
+    let refused = Trainer::new(&settings).quiet().fit_on_tape(&mut model, &train, forward);
+    let message = refused.unwrap_err().to_string();
+    assert!(message.starts_with("dropout is 0.2, but it must be 0 on the tape"), "{message}");
 }
 
 #[test]

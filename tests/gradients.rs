@@ -2,21 +2,21 @@
 
 mod central_differences;
 
-use seq2seq::layers::{GruCell, ParameterMut, Parameters};
+use seq2seq::layers::{
+    GruCell, LstmCell, ParameterMut, Parameters, RecurrentCell, SimpleRnnCell, Stack,
+};
 use seq2seq::prelude::*;
 use seq2seq::train::loss;
 
-type Model = Seq2Seq<GruCell, f64>;
-
-fn model(decoder_input: DecoderInput) -> Model {
+fn model<C: RecurrentCell>(decoder_input: DecoderInput) -> Seq2Seq<C, f64> {
     let dev = Cpu::default();
     let mut init = Initializer::new(7);
     let width = match decoder_input {
         DecoderInput::RepeatLast => 4,
         DecoderInput::Zeros => 2,
     };
-    let encoder = Gru::of_dtype(2, &[3, 4], &mut init, &dev).unwrap();
-    let decoder = Gru::of_dtype(width, &[3, 4], &mut init, &dev).unwrap();
+    let encoder = Stack::of_dtype(2, &[3, 4], &mut init, &dev).unwrap();
+    let decoder = Stack::of_dtype(width, &[3, 4], &mut init, &dev).unwrap();
     let dense = Dense::of_dtype(4, 2, &mut init, &dev).unwrap();
     let mut model = Seq2Seq::new(encoder, decoder, dense, decoder_input).unwrap();
     // Biases that are not zero, so that the two of a gate can be told apart.
@@ -35,8 +35,14 @@ fn data() -> Dataset {
 }
 
 fn check(decoder_input: DecoderInput) {
+    check_cell::<GruCell>(decoder_input);
+    check_cell::<LstmCell>(decoder_input);
+    check_cell::<SimpleRnnCell>(decoder_input);
+}
+
+fn check_cell<C: RecurrentCell>(decoder_input: DecoderInput) {
     let (dev, data) = (Cpu::default(), data());
-    central_differences::check(&mut model(decoder_input), |model| {
+    central_differences::check(&mut model::<C>(decoder_input), |model| {
         let past: Sequence<f64> = data.past_tensor_on(&dev);
         let prediction = model.forward(past.leaky_traced(), 4).unwrap();
         loss(prediction, data.future_tensor_on(&dev)).unwrap()

@@ -176,6 +176,8 @@ fn impossible_hyperparameters_are_refused_by_name_value_and_range() {
         (Hyperparameters { hidden_size: 1 << 40, ..standard }, "hidden_size", "1099511627776"),
         (Hyperparameters { num_layers: 0, ..standard }, "num_layers", "0"),
         (Hyperparameters { batch_size: 0, ..standard }, "batch_size", "0"),
+        (Hyperparameters { dropout: 1.0, ..standard }, "dropout", "1"),
+        (Hyperparameters { dropout: f64::NAN, ..standard }, "dropout", "NaN"),
         (Hyperparameters { epochs: 0, ..standard }, "epochs", "0"),
         (Hyperparameters { learning_rate: f64::NAN, ..standard }, "learning_rate", "NaN"),
         (Hyperparameters { learning_rate: -0.1, ..standard }, "learning_rate", "-0.1"),

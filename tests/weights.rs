@@ -1,7 +1,7 @@
 //! Saving and loading: nothing is lost on the way, and a bad file is refused with its name.
 
 use safetensors::tensor::{Dtype, TensorView};
-use seq2seq::layers::{Parameter, ParameterMut, Parameters};
+use seq2seq::layers::{LstmCell, Parameter, ParameterMut, Parameters, SimpleRnnCell};
 use seq2seq::prelude::*;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -43,6 +43,21 @@ fn a_saved_model_predicts_the_same() {
     }
     let left: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
     assert_eq!(left.len(), 1, "only the model is left: {left:?}");
+}
+
+#[test]
+fn a_model_of_other_cells_comes_back_as_what_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let settings = Hyperparameters { hidden_size: 4, ..Default::default() };
+    let model = Seq2Seq::<LstmCell>::stacked_of_cell(2, &settings).unwrap();
+    model.save(&path).unwrap();
+    let loaded = Seq2Seq::<LstmCell>::load_of_cell(&path).unwrap();
+    assert_eq!(loaded.to_string(), model.to_string());
+    assert_eq!(loaded.predict(&data()).unwrap(), model.predict(&data()).unwrap());
+    refused(&path, "but a GRU of 4 units has 12");
+    let found = Seq2Seq::<SimpleRnnCell>::load_of_cell(&path).unwrap_err().to_string();
+    assert!(found.contains("but a simple RNN of 4 units has 4"), "{found}");
 }
 
 #[test]
@@ -315,11 +330,11 @@ fn a_file_of_another_network_is_refused_with_the_first_weight_that_has_no_place(
         // Layers of an LSTM, and sizes that no model should be made of.
         (
             model.with("encoder.weight_hh_l0", &[12, 3]),
-            "encoder.weight_hh_l0 is [12, 3], but a GRU of 3 units has 3 rows a unit",
+            "encoder.weight_hh_l0 is [12, 3], but a GRU of 3 units has 9",
         ),
         (
             model.with("encoder.weight_hh_l0", &[1, 100_000]),
-            "encoder.weight_ih_l0 is [9, 2], but a GRU of 100000 units has 3 rows a unit",
+            "encoder.weight_ih_l0 is [9, 2], but a GRU of 100000 units has 300000",
         ),
         (model.with("encoder.weight_hh_l0", &[9]), "encoder.weight_hh_l0 is [9], not a matrix"),
         (model.with("dense.weight", &[0, 3]), "outputs is 0, but it must be at least 1"),

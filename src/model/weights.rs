@@ -186,11 +186,11 @@ fn stack_sizes<C: RecurrentCell>(
         // Checked before there is a model, which then is no larger than the file.
         for name in [input, recurrent] {
             let (rows, columns) = matrix(path, file, &name)?;
-            let gates = C::GATES;
-            if hidden.checked_mul(gates) != Some(rows) {
+            if hidden.checked_mul(C::GATES) != Some(rows) {
                 let reason = format!(
-                    "{name} is [{rows}, {columns}], but {} of {hidden} units has {gates} rows a unit",
-                    C::A_NAME
+                    "{name} is [{rows}, {columns}], but {} of {hidden} units has {} rows",
+                    C::A_NAME,
+                    hidden.saturating_mul(C::GATES)
                 );
                 return Err(Error::weights(path, reason));
             }
