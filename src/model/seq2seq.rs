@@ -203,6 +203,7 @@ impl<C: RecurrentCell, E: Dtype, D: RecurrentDevice<E>> Seq2Seq<C, E, D> {
     ///
     /// # Errors
     /// As [`Seq2Seq::forward`].
+    #[allow(clippy::type_complexity)] // pairs of named types
     #[inline(never)]
     pub fn encode<T: Tape<E, D>>(
         &self,
@@ -217,6 +218,7 @@ impl<C: RecurrentCell, E: Dtype, D: RecurrentDevice<E>> Seq2Seq<C, E, D> {
     ///
     /// # Errors
     /// [`Error::Shape`] when the input or a state does not fit the decoder.
+    #[allow(clippy::type_complexity)] // pairs of named types
     #[inline(never)]
     pub fn step<T: Tape<E, D>>(
         &self,

@@ -203,10 +203,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Each tile with its input and its buffer.
-    fn tiles<'b>(
-        self,
-        buffers: &'b mut [f32],
-    ) -> impl Iterator<Item = (Tile, &'b mut [f32], &'b mut [f32])> {
+    fn tiles(self, buffers: &mut [f32]) -> impl Iterator<Item = (Tile, &mut [f32], &mut [f32])> {
         let mut rest = buffers;
         Tile::all(self.sizes.batch, self.sizes.level).map(move |tile| {
             let width = tile.width();

@@ -213,20 +213,20 @@ impl<'a> TilePass<'a> {
     }
 
     /// The hidden state of layer `l` after the last step, (H, W).
-    pub(crate) fn last<'b>(self, l: usize, buffer: &'b [f32]) -> &'b [f32] {
+    pub(crate) fn last(self, l: usize, buffer: &[f32]) -> &[f32] {
         let [hidden, ..] = self.places(l);
         let len = self.stack.shape.layers[l].hidden * self.tile.width();
         &buffer[hidden.end - len..hidden.end]
     }
 
     /// What layer `l` carries beside its output, (CARRIED·H, W), or its gradient.
-    pub(crate) fn carried<'b>(self, l: usize, buffer: &'b [f32]) -> &'b [f32] {
+    pub(crate) fn carried(self, l: usize, buffer: &[f32]) -> &[f32] {
         let [.., carried, _] = self.places(l);
         &buffer[carried]
     }
 
     /// The gradient of the hidden state of layer `l`, (H, W).
-    pub(crate) fn carry<'b>(self, l: usize, buffer: &'b [f32]) -> &'b [f32] {
+    pub(crate) fn carry(self, l: usize, buffer: &[f32]) -> &[f32] {
         let [_, _, carry, ..] = self.places(l);
         &buffer[carry]
     }
