@@ -44,7 +44,9 @@ impl Forecast {
             return Err(Error::Data("there is no value in the forecast".into()));
         }
         let what = format!("the number of values (n x F x O, F = {steps}, O = {targets})");
-        check_size(what, values.len().next_multiple_of(steps * targets), values.len())?;
+        let size = steps.saturating_mul(targets);
+        let fitting = values.len().checked_next_multiple_of(size).unwrap_or(size);
+        check_size(what, fitting, values.len())?;
         Ok(Self::of_size(values, steps, targets))
     }
 

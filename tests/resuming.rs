@@ -57,6 +57,34 @@ fn a_checkpoint_holds_a_model() {
     assert!(weights(&other) == weights(&model));
 }
 
+/// A decoder that reads zeros has weights of the same names and sizes, where the layers are as wide as the
+/// series have features.
+#[test]
+fn a_resume_that_is_refused_leaves_the_model_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint");
+    let (train, validation) = data(1);
+    let settings = Hyperparameters { hidden_size: 1, epochs: 2, ..settings() };
+    let mut model = Seq2Seq::stacked(1, &settings).unwrap();
+    fit_with_checkpoint(&mut model, &train, &validation, &settings, &path).unwrap();
+
+    let of_seed = Seq2Seq::stacked(1, &Hyperparameters { seed: 2, ..settings }).unwrap();
+    let (encoder, decoder) = (of_seed.encoder().clone(), of_seed.decoder().clone());
+    let dense = of_seed.dense().clone();
+    let zeros = Seq2Seq::new(encoder, decoder, dense, DecoderInput::Zeros).unwrap();
+    let (other_train, other_validation) = data(2);
+    for (mut model, train, validation, why) in [
+        (zeros, &train, &validation, "decoder_input is RepeatLast, and that of this model Zeros"),
+        (of_seed, &other_train, &other_validation, "the training part of the training in"),
+    ] {
+        let before = weights(&model);
+        let trainer = Trainer::resume(&path).unwrap().validation(validation).quiet();
+        let message = trainer.fit(&mut model, train).unwrap_err().to_string();
+        assert!(message.contains(why), "{message}");
+        assert!(weights(&model) == before, "{why}: other weights");
+    }
+}
+
 /// Replaces a part of a file, which occurs once, by one of the same length.
 fn exchange(path: &Path, old: &str, new: &str) {
     assert_eq!(old.len(), new.len());

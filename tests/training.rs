@@ -177,6 +177,7 @@ fn impossible_hyperparameters_are_refused_by_name_value_and_range() {
         (Hyperparameters { num_layers: 0, ..standard }, "num_layers", "0"),
         (Hyperparameters { batch_size: 0, ..standard }, "batch_size", "0"),
         (Hyperparameters { dropout: 1.0, ..standard }, "dropout", "1"),
+        (Hyperparameters { dropout: 0.99999999, ..standard }, "dropout", "0.99999999"),
         (Hyperparameters { dropout: f64::NAN, ..standard }, "dropout", "NaN"),
         (Hyperparameters { epochs: 0, ..standard }, "epochs", "0"),
         (Hyperparameters { learning_rate: f64::NAN, ..standard }, "learning_rate", "NaN"),

@@ -129,7 +129,11 @@ impl<E: Dtype, D: Device<E>> Dense<E, D> {
 impl<E: Dtype, D: Storage<E>> Dense<E, D> {
     /// Refuses weights that do not fit one another: they are open to whoever brings their own.
     pub(crate) fn check_weights(&self) -> Result<()> {
-        let bias = self.bias.shape().0;
+        let (bias, sizes) = (self.bias.shape().0, [self.inputs(), self.outputs()]);
+        if sizes.contains(&0) {
+            let value = format!("{sizes:?} in a dense layer, inputs and outputs");
+            return Err(Error::setting("the sizes", value, "at least 1 each"));
+        }
         check_size("the numbers of a dense layer's bias", self.outputs(), bias)
     }
 }

@@ -203,6 +203,11 @@ impl<C: RecurrentCell, E: Dtype, D: Storage<E>> Stack<C, E, D> {
         if self.layers.is_empty() {
             return Err(Error::setting("layers", format!("empty in {name}"), "at least one layer"));
         }
+        let sizes = [vec![self.inputs()], self.hidden_sizes()].concat();
+        if sizes.contains(&0) {
+            let value = format!("{sizes:?} in {name}, the inputs first");
+            return Err(Error::setting("the sizes", value, "at least 1 each"));
+        }
         let mut inputs = self.inputs();
         for (l, layer) in self.layers.iter().enumerate() {
             let rows = C::GATES * layer.hidden_size();

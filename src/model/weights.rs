@@ -230,6 +230,18 @@ impl Layout {
         Self { weights: names_and_shapes(model), metadata }
     }
 
+    /// Refuses a file of a model whose decoder reads something else, which no weight need tell.
+    pub(crate) fn check(&self, file: &Extras) -> Result<()> {
+        let (name, value) = &self.metadata;
+        match file.metadata(name) {
+            Some(found) if *name == DECODER_INPUT && found != value => {
+                let reason = format!("{DECODER_INPUT} is {found}, and that of this model {value}");
+                Err(Error::weights(&file.path, reason))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// How many numbers the weights are.
     pub(crate) fn values(&self) -> usize {
         self.weights.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()

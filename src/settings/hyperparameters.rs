@@ -24,7 +24,7 @@ use crate::kernels::optimizer::Optimizer;
 /// | `patience` | `None` | `None`, or 1 or more | epochs without a lower validation error before it ends |
 /// | `max_seconds` | `None` | `None`, or above 0 | how long it trains, at most |
 /// | `validation_fraction` | 0.15 | above 0, below 1 | part of the series that is set aside |
-/// | `seed` | 42 | any | draws the first weights and the order of the series |
+/// | `seed` | 42 | any | draws the first weights, the order of the series and what is dropped |
 /// | `device` | `Cpu` | what [`Device::available`] lists | what [`fit`](crate::train::fit) computes on; on the tape, the model's weights decide |
 /// | `tf32` | `false` | `true`, `false` | whether a GPU may round the factors of large networks' products |
 ///
@@ -67,7 +67,7 @@ pub struct Hyperparameters {
     pub max_seconds: Option<f64>,
     /// Part of the series that is set aside for validation.
     pub validation_fraction: f64,
-    /// Draws the first weights and the order of the series. Equal seeds give equal models, bit for bit, on
+    /// Draws the first weights, the order of the series and what is dropped. Equal seeds give equal models, bit for bit, on
     /// machines with the same instruction set: see [`Device`].
     pub seed: u64,
     /// What [`fit`](crate::train::fit) computes on. The model itself stays on the CPU.
@@ -166,7 +166,8 @@ impl Hyperparameters {
 
 /// Refuses what is not a part of something, all of it excluded.
 fn check_part(name: &'static str, value: f64) -> Result<()> {
-    if (0.0..1.0).contains(&value) {
+    // In f32, too, with which the kernels compute.
+    if (0.0..1.0).contains(&value) && (value as f32) < 1.0 {
         return Ok(());
     }
     Err(Error::setting(name, value, "0 or more and below 1"))

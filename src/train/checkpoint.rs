@@ -144,9 +144,10 @@ impl Found {
         )))
     }
 
-    /// Refuses a file whose vectors are not as long as the weights of its model.
-    fn check_lengths(&self, weights: usize) -> Result<()> {
-        let as_long = |vector: &Vec<f32>| vector.len() == weights;
+    /// Refuses a file of another model, and one whose vectors are not as long as the weights.
+    fn check_model(&self, layout: &Layout) -> Result<()> {
+        layout.check(&self.file)?;
+        let as_long = |vector: &Vec<f32>| vector.len() == layout.values();
         let Memory { momentum, square, .. } = &self.memory;
         let fit = as_long(momentum) && as_long(square) && self.best.as_ref().is_none_or(as_long);
         if fit && self.state.best.unwrap_or(0) < self.state.epochs.len() {
@@ -168,7 +169,7 @@ impl Checkpoint {
     ) -> Result<Self> {
         if let Some(found) = &found {
             found.check_parts(train, validation)?;
-            found.check_lengths(layout.values())?;
+            found.check_model(&layout)?;
         }
         Ok(Self {
             path: path.to_owned(),
@@ -290,12 +291,13 @@ mod tests {
         Found::read(path).unwrap().epochs().len()
     }
 
-    /// What ends a training in the second step of its epoch 7.
+    /// What ends a training in the second step of its epoch 7, or in the last one of it.
     #[derive(Clone, Copy, Debug, PartialEq)]
     enum Cut {
         No,
         Stop,
         Interrupt,
+        StopInTheLast,
     }
 
     /// Trains; `after_epoch` is told the number of each epoch, before the file is renewed.
@@ -310,9 +312,10 @@ mod tests {
         let interrupted = AtomicBool::new(false);
         let mut watch = Watch {
             after_step: &mut |step: &Step| {
-                let here = (step.epoch, step.number) == (7, 2);
+                let number = if cut == Cut::StopInTheLast { step.steps } else { 2 };
+                let here = (step.epoch, step.number) == (7, number);
                 interrupted.store(here && cut == Cut::Interrupt, Ordering::Relaxed);
-                match here && cut == Cut::Stop {
+                match here && (cut == Cut::Stop || cut == Cut::StopInTheLast) {
                     true => ControlFlow::Break(End::Stopped),
                     false => ControlFlow::Continue(()),
                 }
@@ -344,11 +347,11 @@ mod tests {
         let path = folder.path().join("checkpoint");
         let (model, history) = train(settings, None, Cut::No, |_| {});
         let history = history.unwrap();
-        for cut in [Cut::Stop, Cut::Interrupt] {
+        for (cut, whole_epochs) in [(Cut::Stop, 6), (Cut::Interrupt, 6), (Cut::StopInTheLast, 7)] {
             let (_, ended) = train(settings, renewed(settings, &path, RENEWAL), cut, |_| {});
-            assert_eq!(ended.is_ok(), cut == Cut::Stop, "{ended:?}");
-            assert_eq!(epochs_in(&path), 6);
-            assert!(history.epochs().len() > 6, "nothing is left to do");
+            assert_eq!(ended.is_ok(), cut != Cut::Interrupt, "{ended:?}");
+            assert_eq!(epochs_in(&path), whole_epochs, "{cut:?}");
+            assert!(history.epochs().len() > 7, "nothing is left to do");
 
             let (train, validation) = data();
             let (resumed, whole) = resume(&path, &train, &validation).unwrap();

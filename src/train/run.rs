@@ -20,8 +20,13 @@ const MEASURED: usize = 20_000;
 
 /// A model with its forward pass.
 pub(super) trait Trainable {
-    /// Refuses parts that do not fit the model or each other.
-    fn check(&self, train: &Dataset, validation: Option<&Dataset>) -> Result<()>;
+    /// Refuses parts that do not fit the model or each other, and settings that it cannot be trained with.
+    fn check(
+        &self,
+        train: &Dataset,
+        validation: Option<&Dataset>,
+        hyperparameters: &Hyperparameters,
+    ) -> Result<()>;
 
     /// The form of its file.
     fn layout(&self) -> Layout;
@@ -65,19 +70,20 @@ pub(super) fn run(
         let mut steps = Steps::new(number, &order, hyperparameters, &course, watch);
         let trained = engine.train(&mut steps);
         let epoch = trained.and_then(|()| measure(engine, &steps, &measured, validation, start));
-        let flow = steps.flow;
+        let (flow, whole) = (steps.flow, steps.taken == steps.number());
+        let mut written = Ok(());
         if let Some(checkpoint) = checkpoint
-            && (epoch.is_err() || flow.is_break())
+            && (epoch.is_err() || !whole)
         {
             // This epoch is not for the file, but those before it are.
-            checkpoint.finish(weights, &course)?;
+            written = checkpoint.finish(weights, &course);
         }
         match epoch {
             Err(error) => {
                 if error.is_interrupted() {
                     *weights = engine.weights();
                 }
-                return Err(error);
+                return written.and(Err(error));
             }
             Ok(epoch) => {
                 *weights = engine.weights();
@@ -85,8 +91,9 @@ pub(super) fn run(
                 course.take(epoch, flow, weights);
             }
         }
+        written?;
         if let Some(checkpoint) = checkpoint
-            && flow.is_continue()
+            && whole
         {
             checkpoint.after_epoch(weights, engine.memory(), &course)?;
         }

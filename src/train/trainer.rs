@@ -83,8 +83,8 @@ type AfterEpoch<'a> = Box<dyn FnMut(usize, &Epoch) + 'a>;
 
 impl<'a> Trainer<'a> {
     /// A training with these hyperparameters. `hidden_size`, `num_layers` and `validation_fraction` are only
-    /// printed here: the model and the parts are there already. On the tape, the same holds of `device`
-    /// and `tf32`, because the model's weights are on a device.
+    /// printed here: the model and the parts are there already. On the tape, the weights are on a device, and
+    /// `device` and `tf32` are not asked; `device` has to be there all the same.
     pub fn new(hyperparameters: &Hyperparameters) -> Self {
         Self {
             hyperparameters: *hyperparameters,
@@ -101,7 +101,7 @@ impl<'a> Trainer<'a> {
     /// from the last epoch in the file, on the same series, whatever the weights of the model are: on one
     /// instruction set the result is, bit for bit, that of a training without interruption. On another
     /// one, as on another machine, it differs in rounding, which a printed line says: AVX2 and AVX-512 by about
-    /// 1e-3 after some 250 steps. A [`Dropout`](crate::layers::Dropout) on the tape begins its draws anew.
+    /// 1e-3 after some 250 steps. `max_seconds` begin anew, and a [`Dropout`](crate::layers::Dropout) on the tape begins its draws anew.
     ///
     /// # Errors
     /// [`Error::Io`] when `path` cannot be read, [`Error::Weights`] when it is not a checkpoint or one of
@@ -168,7 +168,6 @@ impl<'a> Trainer<'a> {
         train: &Dataset,
         forward: impl Fn(&M, Traced<D>) -> Result<Traced<D>>,
     ) -> Result<History> {
-        self.refuse_dropout()?;
         let (at_every_step, network) = (self.at_every_step, &mut Closure { model, forward });
         self.in_the_foreground(&mut OnTape { network, at_every_step }, train)
     }
@@ -206,7 +205,6 @@ impl<'a> Trainer<'a> {
         M: Parameters<f32, D> + Send + 'static,
         D: DfdxDevice<f32>,
     {
-        self.refuse_dropout()?;
         let at_every_step = self.at_every_step;
         let network = &mut Closure { model: &mut model, forward: &forward };
         let checked = self.check(&mut OnTape { network, at_every_step }, train)?;
@@ -225,15 +223,6 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    fn refuse_dropout(&self) -> Result<()> {
-        let dropout = self.hyperparameters.dropout;
-        let allowed = "0 on the tape, where a layer `Dropout` belongs to the network";
-        match dropout > 0.0 {
-            true => Err(Error::setting("dropout", dropout, allowed)),
-            false => Ok(()),
-        }
-    }
-
     /// Refuses what cannot be trained, and gives `model` the weights of the checkpoint that it goes on from.
     fn check(&mut self, model: &mut dyn Trainable, train: &Dataset) -> Result<Option<Checkpoint>> {
         let Hyperparameters { patience, device, .. } = self.hyperparameters;
@@ -241,17 +230,18 @@ impl<'a> Trainer<'a> {
         if let (Some(patience), None) = (patience, self.validation) {
             return Err(Error::setting("patience", patience, "None without a validation part"));
         }
-        model.check(train, self.validation)?;
+        model.check(train, self.validation, &self.hyperparameters)?;
         let Some(path) = &self.checkpoint else { return Ok(None) };
         if device != Device::Cpu {
             return Err(Error::setting("device", device, "Device::Cpu where a checkpoint is kept"));
         }
-        let found = self.found.take();
-        if let Some(found) = &found {
+        let (parts, found) = ((train, self.validation), self.found.take());
+        let checkpoint =
+            Checkpoint::new(path, model.layout(), &self.hyperparameters, parts, found)?;
+        if let Some(found) = checkpoint.found() {
             model.load(found)?;
         }
-        let parts = (train, self.validation);
-        Checkpoint::new(path, model.layout(), &self.hyperparameters, parts, found).map(Some)
+        Ok(Some(checkpoint))
     }
 
     #[inline(never)]

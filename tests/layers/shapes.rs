@@ -108,6 +108,14 @@ fn weights_of_ones_own_that_do_not_fit_are_refused_and_not_a_panic() {
     let x: Sequence = dev.zeros_like(&(2, 3, 4));
     let message = dense.forward(x).unwrap_err().to_string();
     assert!(message.contains("numbers of a dense layer's bias is 3, but 2"), "{message}");
+
+    dense = Dense { weight: dev.zeros_like(&(0, 4)), bias: dev.zeros_like(&(0,)) };
+    let x: Sequence = dev.zeros_like(&(2, 3, 4));
+    let message = dense.forward(x).unwrap_err().to_string();
+    assert!(message.contains("[4, 0] in a dense layer"), "{message}");
+    let mut none = gru.clone();
+    none.layers[0].weight_hh = dev.zeros_like(&(0, 0));
+    assert!(refused(&none).contains("must be at least 1 each"));
 }
 
 /// States of zeros of the sizes given: by layer (B, H).

@@ -6,6 +6,7 @@ use super::graph::Graph;
 use super::{Error, Result};
 use cudarc::driver::{CudaDevice, CudaSlice};
 use seq2seq_kernels::optimizer::Settings;
+use seq2seq_kernels::recurrent::CellKind;
 use seq2seq_kernels::seq2seq::{Loss, NetworkShape, Windows};
 use std::ops::Range;
 use std::sync::Arc;
@@ -75,6 +76,9 @@ impl TrainStep {
         if sizes.contains(&0) || weights.len() != shape.num_weights() {
             let reason = "a size is 0, or the weights are not those of the network";
             return Err(Error(reason.to_owned()));
+        }
+        if shape.cell != CellKind::Gru {
+            return Err(Error(format!("the GPU has no kernels for {:?}", shape.cell)));
         }
         let (past_values, future_values) =
             (past_steps * shape.features, future_steps * shape.outputs);

@@ -131,10 +131,13 @@ impl RecurrentStack {
         batch: usize,
         every_step: bool,
     ) -> (Outputs, Saved) {
+        assert!(batch > 0, "a batch needs a series");
         let (x, steps, repeated) = match input {
             Input::Sequence(x) => (x, x.len() / (batch * self.shape.input), false),
             Input::Repeated(x, steps) => (x, steps, true),
         };
+        let head_alone = self.shape.head.is_some() && !repeated;
+        assert!(steps > 0 && (head_alone || !self.shape.layers.is_empty()), "nothing to compute");
         let from_states = !initial.is_empty();
         let sizes = Sizes { level: self.level, batch, steps, repeated, from_states };
         assert_eq!(weights.len(), self.num_weights());
@@ -344,7 +347,10 @@ impl<'a> Pass<'a> {
             let pass = self.tile_pass(tile, x);
             let of_head = &mut of_head[..if shape.head.is_some() { len * width } else { 0 }];
             match upstream.every_step {
-                None => of_head.fill(0.0),
+                None => {
+                    of_head.fill(0.0);
+                    outputs.fill(0.0);
+                }
                 Some(given) if shape.head.is_some() => {
                     tile.gather(of_head, given, len);
                     pass.head_backward(of_head, &mut outputs);

@@ -17,7 +17,17 @@ use crate::train::engine::{Engine, Steps, Watch};
 use crate::train::run::{Job, Trainable, run};
 
 impl<C: RecurrentCell> Trainable for Seq2Seq<C> {
-    fn check(&self, train: &Dataset, validation: Option<&Dataset>) -> Result<()> {
+    fn check(
+        &self,
+        train: &Dataset,
+        validation: Option<&Dataset>,
+        hyperparameters: &Hyperparameters,
+    ) -> Result<()> {
+        let Hyperparameters { device, dropout, .. } = *hyperparameters;
+        if device != Device::Cpu && (C::KIND != CellKind::Gru || dropout > 0.0) {
+            let allowed = "Device::Cpu for other cells than the GRU and with dropout";
+            return Err(Error::setting("device", device, allowed));
+        }
         for (part, data) in [("training", Some(train)), ("validation", validation)] {
             let Some(data) = data else { continue };
             let what = format!("the number of features of the {part} part");
@@ -53,12 +63,7 @@ impl<C: RecurrentCell> Trainable for Seq2Seq<C> {
 
     fn train(&mut self, job: &mut Job<'_>, watch: &mut Watch<'_>) -> Result<History> {
         let mut weights = flat_weights(self);
-        let Hyperparameters { device, dropout, .. } = *job.hyperparameters;
-        if device != Device::Cpu && (C::KIND != CellKind::Gru || dropout > 0.0) {
-            let allowed = "Device::Cpu for other cells than the GRU and with dropout";
-            return Err(Error::setting("device", device, allowed));
-        }
-        let outcome = match device {
+        let outcome = match job.hyperparameters.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(gpu) => crate::device::cuda::guarded(gpu, || {
                 run(&mut super::gpu::engine(gpu, self, job)?, &mut weights, job, watch)

@@ -96,8 +96,18 @@ pub(in crate::train) struct OnTape<'a, D: Device<f32>> {
 }
 
 impl<D: Device<f32>> Trainable for OnTape<'_, D> {
-    fn check(&self, train: &Dataset, validation: Option<&Dataset>) -> Result<()> {
+    fn check(
+        &self,
+        train: &Dataset,
+        validation: Option<&Dataset>,
+        hyperparameters: &Hyperparameters,
+    ) -> Result<()> {
         device_of(self.network)?;
+        let dropout = hyperparameters.dropout;
+        if dropout > 0.0 {
+            let allowed = "0 on the tape, where a layer `Dropout` belongs to the network";
+            return Err(Error::setting("dropout", dropout, allowed));
+        }
         let Some(other) = validation else { return Ok(()) };
         for (what, expected, found) in [
             ("past steps", train.past_steps(), other.past_steps()),

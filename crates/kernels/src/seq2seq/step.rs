@@ -222,7 +222,7 @@ impl TrainStep {
         squares
     }
 
-    /// Floats that so many tiles keep between the passes, at most.
+    /// Floats of gates and states that so many tiles keep between the passes, at most.
     fn activations(&self, tiles: usize) -> usize {
         let layers = self.network.encoder.shape.layers.iter();
         let rows = layers.map(|shape| shape.gates() + shape.hidden).sum::<usize>();
