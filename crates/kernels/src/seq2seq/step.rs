@@ -25,7 +25,7 @@ pub enum Loss {
 
 impl Loss {
     /// The loss as a multiple of the summed squared error of `batch` series of `values` values.
-    pub(crate) fn factor(self, batch: usize, values: usize) -> f64 {
+    pub fn factor(self, batch: usize, values: usize) -> f64 {
         match self {
             Loss::HalfSum => 0.5 / batch as f64,
             Loss::Mean => 1.0 / (batch * values) as f64,
