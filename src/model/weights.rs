@@ -242,11 +242,6 @@ impl Layout {
         }
     }
 
-    /// How many numbers the weights are.
-    pub(crate) fn values(&self) -> usize {
-        self.weights.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
-    }
-
     /// Writes a file with these weights, one after the other. What a checkpoint needs beside them are further
     /// vectors, and further metadata.
     pub(crate) fn write(
@@ -308,6 +303,13 @@ impl Extras {
         model: &mut (impl Parameters<f32, D> + ?Sized),
     ) -> Result<()> {
         copy_into(model, &self.path, &parse(&self.path, &self.bytes)?)
+    }
+
+    /// How many numbers the weights in it are.
+    pub(crate) fn values(&self) -> Result<usize> {
+        let file = parse(&self.path, &self.bytes)?;
+        let weights = file.iter().filter(|(name, _)| !name.starts_with(EXTRA));
+        Ok(weights.map(|(_, weight)| weight.shape().iter().product::<usize>()).sum())
     }
 
     pub(crate) fn metadata(&self, name: &str) -> Option<&str> {

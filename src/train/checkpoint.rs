@@ -144,10 +144,12 @@ impl Found {
         )))
     }
 
-    /// Refuses a file of another model, and one whose vectors are not as long as the weights.
+    /// Refuses a file whose decoder reads something else than that of the model, and one whose vectors are
+    /// not as long as its weights.
     fn check_model(&self, layout: &Layout) -> Result<()> {
         layout.check(&self.file)?;
-        let as_long = |vector: &Vec<f32>| vector.len() == layout.values();
+        let weights = self.file.values()?;
+        let as_long = |vector: &Vec<f32>| vector.len() == weights;
         let Memory { momentum, square, .. } = &self.memory;
         let fit = as_long(momentum) && as_long(square) && self.best.as_ref().is_none_or(as_long);
         if fit && self.state.best.unwrap_or(0) < self.state.epochs.len() {
