@@ -112,8 +112,8 @@ pub(crate) fn squared_length(gradient: &[f32]) -> f64 {
     sums.iter().sum()
 }
 
-/// Weights that a thread updates at once.
-const CHUNK: usize = 4096;
+/// Weights that a thread sums and updates at once.
+pub(crate) const CHUNK: usize = 4096;
 
 /// One step on `weights`, with `momentum` and `square` as m and v of [`Optimizer`]: step number `step`, from
 /// 1, on the gradient times `scale`. All four have the same length.
@@ -126,16 +126,8 @@ pub fn update(
     momentum: &mut [f32],
     square: &mut [f32],
 ) {
-    let (level, scale) = (Level::best(), scale as f32);
-    if weights.len() <= CHUNK {
-        // Not worth entering the thread pool.
-        return level.run(Update { settings, step, scale, gradient, weights, momentum, square });
-    }
-    let states = momentum.par_chunks_mut(CHUNK).zip(square.par_chunks_mut(CHUNK));
-    let weights = weights.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK));
-    weights.zip(states).for_each(|((weights, gradient), (momentum, square))| {
-        level.run(Update { settings, step, scale, gradient, weights, momentum, square });
-    });
+    let scale = scale as f32;
+    Update { settings, step, scale, gradient, weights, momentum, square }.chunks(Level::best());
 }
 
 /// One update of a range of weights.
@@ -191,6 +183,28 @@ impl Kernel for Update<'_> {
 }
 
 impl Update<'_> {
+    /// Updates, chunk by chunk where other threads can help.
+    pub(crate) fn chunks(self, level: Level) {
+        let Update { settings, step, scale, gradient, weights, momentum, square } = self;
+        if weights.len() <= CHUNK {
+            // Not worth entering the thread pool.
+            return level.run(Update {
+                settings,
+                step,
+                scale,
+                gradient,
+                weights,
+                momentum,
+                square,
+            });
+        }
+        let states = momentum.par_chunks_mut(CHUNK).zip(square.par_chunks_mut(CHUNK));
+        let weights = weights.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK));
+        weights.zip(states).for_each(|((weights, gradient), (momentum, square))| {
+            level.run(Update { settings, step, scale, gradient, weights, momentum, square });
+        });
+    }
+
     #[inline(always)]
     fn apply<S: Isa>(self, isa: S, rule: impl Rule<S>) {
         let scale = isa.splat_f32s(self.scale);

@@ -5,7 +5,7 @@ use super::workspace::{GradientBuffers, Workspace};
 use crate::aligned::Aligned;
 use crate::dropout::Dropout;
 use crate::level::{Isa, Kernel, Level};
-use crate::optimizer::{Settings, Update, clip_factor, squared_length};
+use crate::optimizer::{CHUNK, Settings, Update, clip_factor, squared_length};
 use crate::outer::scratch_len;
 use crate::stack::Piece;
 use crate::threads::{MAX_SHARES, shares};
@@ -88,9 +88,6 @@ const SHARES_AT_ONCE: usize = 4;
 
 /// Below this many weights a gradient is not worth sharing with another thread.
 const WORTH_JOIN: usize = 4096;
-
-/// Weights that a thread sums and updates at once.
-const CHUNK: usize = 4096;
 
 impl TrainStep {
     /// A trainer that starts from the given flat weights (in the order of [`Network`]).
@@ -233,14 +230,16 @@ impl TrainStep {
     fn update(&mut self) {
         self.steps = self.steps.saturating_add(1);
         let scale = self.settings.clip_norm.map_or(1.0, |most| clip_factor(self.norm(), most));
-        let (settings, step, level) = (self.settings, self.steps, self.network.level);
-        let scale = scale as f32;
-        let weights = self.weights.par_chunks_mut(CHUNK);
-        let states = self.momentum.par_chunks_mut(CHUNK).zip(self.square.par_chunks_mut(CHUNK));
-        let gradient = self.shares[0].gradient.par_chunks(CHUNK);
-        weights.zip(gradient).zip(states).for_each(|((weights, gradient), (momentum, square))| {
-            level.run(Update { settings, step, scale, gradient, weights, momentum, square });
-        });
+        Update {
+            settings: self.settings,
+            step: self.steps,
+            scale: scale as f32,
+            gradient: &self.shares[0].gradient,
+            weights: &mut self.weights,
+            momentum: &mut self.momentum,
+            square: &mut self.square,
+        }
+        .chunks(self.network.level);
         self.network.set_weights(&self.weights);
     }
 
