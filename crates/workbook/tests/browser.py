@@ -275,7 +275,7 @@ def work(page, url, screenshots):
     })()""")
     press(page, "Tab", 9, SHIFT)
     tooltip = "document.querySelector('.jp-Tooltip')?.textContent ?? ''"
-    wait("the documentation", lambda: "the penalty" in page.ask(tooltip))
+    wait("the documentation", lambda: words(documentation_of("fit")) in words(page.ask(tooltip)))
     expect(True, "Shift-Tab shows the documentation of a function of the crate")
     press(page, "Escape", 27)
 
@@ -369,6 +369,17 @@ def shown(page, source):
         return (image?.naturalWidth ?? 0) > 100 || (svg?.getBoundingClientRect().width ?? 0) > 100;
     }})()"""
     return wait(f"the picture of {source}", lambda: page.ask(script))
+
+
+def documentation_of(function):
+    """The first line of a function's documentation, as it stands in the crate."""
+    source = (ROOT / "src/train/fit.rs").read_text()
+    return re.search(rf"\n\n/// (.*)\n(?:///.*\n)*pub fn {function}\b", source)[1]
+
+
+def words(text):
+    """Without the marks that a page leaves out."""
+    return " ".join(re.findall(r"\w+", text))
 
 
 def press(page, key, code, modifiers=0):
