@@ -1,9 +1,8 @@
-use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::Picture;
-use super::picture::{Drawing, Drawn};
+use super::picture::{Area, Drawing, Drawn};
 use super::shapes::{RADIUS, arrow, branch, labelled_box, line, operation};
 use super::style::{FUTURE, GRID, INK, PAPER, PAST, PREDICTION, anchored, text};
 use crate::error::Result;
@@ -50,11 +49,11 @@ struct Gru;
 struct Lstm;
 
 /// The area, with the shapes of a cell.
-struct Pen<'a, DB: DrawingBackend>(&'a DrawingArea<DB, Shift>);
+struct Pen<'p, 'a>(&'p Area<'a>);
 
-impl<DB: DrawingBackend> Pen<'_, DB> {
+impl Pen<'_, '_> {
     /// Title, and the frame around all that belongs to the cell.
-    fn frame(&self, title: &'static str, right: i32, bottom: i32) -> Drawn<DB> {
+    fn frame(&self, title: &'static str, right: i32, bottom: i32) -> Drawn {
         self.0.draw(&Text::new(title, (IN, 14), text(18, INK)))?;
         let corners = [(IN + VECTOR.0 + 18, TOP), (right, bottom)];
         self.0.draw(&Rectangle::new(corners, GRID.mix(0.25).filled()))?;
@@ -62,23 +61,23 @@ impl<DB: DrawingBackend> Pen<'_, DB> {
     }
 
     /// A vector, and below it the step that it belongs to.
-    fn vector(&self, (x, y): Point, color: RGBColor, label: &str, step: &'static str) -> Drawn<DB> {
+    fn vector(&self, (x, y): Point, color: RGBColor, label: &str, step: &'static str) -> Drawn {
         self.centred_box((x, y), VECTOR, color, label)?;
         let below = (x, y + VECTOR.1 / 2 + 5);
         self.0.draw(&Text::new(step, below, anchored(13, HPos::Center, VPos::Top)))
     }
 
     /// A state of the step before.
-    fn incoming(&self, y: i32, label: &str) -> Drawn<DB> {
+    fn incoming(&self, y: i32, label: &str) -> Drawn {
         self.vector((IN + VECTOR.0 / 2, y), INK, label, "step t-1")
     }
 
-    fn gate(&self, middle: Point, name: &str, activation: &str) -> Drawn<DB> {
+    fn gate(&self, middle: Point, name: &str, activation: &str) -> Drawn {
         let color = if activation == "tanh" { FUTURE } else { PREDICTION };
         self.centred_box(middle, GATE, color, &format!("{name}\n{activation}"))
     }
 
-    fn centred_box(&self, (x, y): Point, size: Point, color: RGBColor, label: &str) -> Drawn<DB> {
+    fn centred_box(&self, (x, y): Point, size: Point, color: RGBColor, label: &str) -> Drawn {
         let corner = (x - size.0 / 2, y - size.1 / 2);
         // Paper below the tint, so that neither frame nor line shines through.
         let corners = [corner, (corner.0 + size.0, corner.1 + size.1)];
@@ -86,13 +85,13 @@ impl<DB: DrawingBackend> Pen<'_, DB> {
         labelled_box(self.0, corner, size, color, label)
     }
 
-    fn arrow(&self, points: &[Point], color: RGBColor) -> Drawn<DB> {
+    fn arrow(&self, points: &[Point], color: RGBColor) -> Drawn {
         arrow(self.0, points, color)
     }
 
     /// Arrows from the lines of h and x, at heights `lines`, up to the lower edges of the gates that
     /// stand at `gates`. The lines end at `ends`.
-    fn feed(&self, gates: &[i32], lines: Point, bottom: i32, ends: Point) -> Drawn<DB> {
+    fn feed(&self, gates: &[i32], lines: Point, bottom: i32, ends: Point) -> Drawn {
         for &x in gates {
             self.arrow(&[(x - ENTRY, lines.0), (x - ENTRY, bottom)], INK)?;
             self.arrow(&[(x + ENTRY, lines.1), (x + ENTRY, bottom)], PAST)?;
@@ -107,11 +106,11 @@ impl<DB: DrawingBackend> Pen<'_, DB> {
         Ok(())
     }
 
-    fn line(&self, points: &[Point], color: RGBColor) -> Drawn<DB> {
+    fn line(&self, points: &[Point], color: RGBColor) -> Drawn {
         line(self.0, points, color)
     }
 
-    fn formulas(&self, (x, y): Point, lines: &[&'static str]) -> Drawn<DB> {
+    fn formulas(&self, (x, y): Point, lines: &[&'static str]) -> Drawn {
         for (&line, y) in lines.iter().zip((y..).step_by(22)) {
             self.0.draw(&Text::new(line, (x, y), text(15, INK)))?;
         }
@@ -131,7 +130,7 @@ impl Drawing for SimpleRnn {
             .to_owned()
     }
 
-    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
+    fn draw(&self, area: &Area<'_>) -> Drawn {
         let pen = Pen(area);
         let (y, right, middle) = (110, 530 - VECTOR.0 / 2, 280);
         pen.frame("simple recurrent cell", 460, 180)?;
@@ -159,7 +158,7 @@ impl Drawing for Gru {
             .to_owned()
     }
 
-    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
+    fn draw(&self, area: &Area<'_>) -> Drawn {
         let pen = Pen(area);
         // Heights: the state, 1 - z, r and n, the gates, and the lines of h and x.
         let (state, keep, reset, gates, h, x) = (88, 146, 206, 286, 350, 382);
@@ -227,7 +226,7 @@ impl Drawing for Lstm {
             .to_owned()
     }
 
-    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
+    fn draw(&self, area: &Area<'_>) -> Drawn {
         let pen = Pen(area);
         // Heights: the cell state, i * g, the gates, and the lines of h and x.
         let (state, write, gates, h, x) = (88, 172, 262, 328, 360);

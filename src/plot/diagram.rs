@@ -1,12 +1,11 @@
 use dfdx::shapes::Dtype;
 use dfdx::tensor::Storage;
-use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::Picture;
 use super::describe::{count, list};
-use super::picture::{Drawing, Drawn};
+use super::picture::{Area, Drawing, Drawn};
 use super::shapes::{arrow, labelled_box};
 use super::style::{FUTURE, INK, PAST, PREDICTION, anchored, text};
 use super::unrolled::check_layers;
@@ -88,11 +87,7 @@ impl Diagram {
         left + step * (BOX.0 + GAP.0) + if step == DRAWN_STEPS - 1 { GAP.0 } else { 0 }
     }
 
-    fn draw_side<DB: DrawingBackend>(
-        &self,
-        area: &DrawingArea<DB, Shift>,
-        side: Side,
-    ) -> Drawn<DB> {
+    fn draw_side(&self, area: &Area<'_>, side: Side) -> Drawn {
         let layers = self.hidden_sizes.len() as i32;
         let (left, title, color, steps) = match side {
             Side::Encoder => (LEFT, "encoder", PAST, self.steps.0),
@@ -164,7 +159,7 @@ impl Drawing for Diagram {
         )
     }
 
-    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
+    fn draw(&self, area: &Area<'_>) -> Drawn {
         let layers = self.hidden_sizes.len() as i32;
         self.draw_side(area, Side::Encoder)?;
         self.draw_side(area, Side::Decoder)?;

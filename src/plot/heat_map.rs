@@ -1,11 +1,10 @@
-use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::fmt::Display;
 
 use super::Picture;
 use super::describe::{brief, extent, list, range};
-use super::picture::{Drawing, Drawn};
+use super::picture::{Area, Drawing, Drawn};
 use super::style::{INK, PAPER, PREDICTION, anchored, text};
 use crate::error::{Error, Result, check_size};
 
@@ -61,15 +60,12 @@ impl HeatMap<'_> {
     /// Where an error lies between the lowest, 0, and the highest, 1, on a logarithmic scale. An
     /// error that is not a positive number counts as the highest.
     fn level(&self, error: f64) -> f64 {
-        let usable = || self.errors.iter().copied().filter(|e| e.is_finite() && *e > 0.0);
-        let low = usable().fold(f64::INFINITY, f64::min).ln();
-        let high = usable().fold(0.0, f64::max).ln();
-        let level = (error.ln() - low) / (high - low).max(1e-9);
+        let (low, high) =
+            extent(self.errors.iter().copied().filter(|&e| e > 0.0)).unwrap_or_default();
+        let level = (error.ln() - low.ln()) / (high.ln() - low.ln()).max(1e-9);
         if level.is_finite() { level.clamp(0.0, 1.0) } else { 1.0 }
     }
-}
 
-impl HeatMap<'_> {
     /// The index of the lowest error.
     fn best(&self) -> Option<usize> {
         let numbers = (0..self.errors.len()).filter(|&index| !self.errors[index].is_nan());
@@ -100,7 +96,7 @@ impl Drawing for HeatMap<'_> {
         alt
     }
 
-    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
+    fn draw(&self, area: &Area<'_>) -> Drawn {
         let columns = self.columns.len();
         let place = |index: usize| {
             let (row, column) = ((index / columns) as i32, (index % columns) as i32);

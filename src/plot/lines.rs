@@ -1,13 +1,11 @@
-use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use super::Picture;
 use super::axis::{self, Axis};
 use super::describe::{brief, change, count, extent, list, range};
-use super::picture::{Drawing, Drawn};
+use super::picture::{Area, Drawing, Drawn};
 use super::style::{
-    Entry, FUTURE, GRID, HEADER, INK, Marker, PAST, PREDICTION, PURPLE, SKY, VALIDATION, header,
-    text,
+    self, Entry, FUTURE, HEADER, LARGE, Marker, PAST, PREDICTION, PURPLE, SKY, VALIDATION, header,
 };
 use crate::error::{Error, Result};
 
@@ -88,21 +86,16 @@ fn draw(
             }
         }
     }
-    let mut points = lines.iter().flat_map(|(_, points)| *points).copied();
-    let whole = points.clone().all(|(x, _)| x.fract() == 0.0);
-    let Some(first) = points.next() else {
+    let xs = || lines.iter().flat_map(|(_, points)| points.iter().map(|point| point.0));
+    let ys = || lines.iter().flat_map(|(_, points)| points.iter().map(|point| point.1));
+    let (Some(x), Some(y)) = (extent(xs()), extent(ys())) else {
         return Err(Error::Data("there is no point to draw".into()));
     };
-    let (mut x, mut y) = ((first.0, first.0), (first.1, first.1));
-    for point in points {
-        x = (x.0.min(point.0), x.1.max(point.0));
-        y = (y.0.min(point.1), y.1.max(point.1));
-    }
+    let whole = xs().all(|x| x.fract() == 0.0);
     let x = if whole { Axis::whole(widen(x), 12) } else { Axis::linear(widen(x), 12) };
-    let values = lines.iter().flat_map(|(_, points)| points.iter().map(|p| p.1));
     let y = match scale {
         Scale::Linear => Axis::linear(from_zero(y), 6),
-        Scale::Logarithmic => Axis::logarithmic(values, 6),
+        Scale::Logarithmic => Axis::logarithmic(ys(), 6),
     };
     Picture::new((860, 400), &Lines { title, names, lines, scale, x, y })
 }
@@ -190,28 +183,14 @@ impl Drawing for Lines<'_> {
         )
     }
 
-    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
+    fn draw(&self, area: &Area<'_>) -> Drawn {
         let (top, chart) = area.split_vertically(HEADER);
         let colored = self.lines.iter().zip(COLORS.into_iter().cycle());
         let entries: Vec<_> =
             colored.map(|((label, _), color)| Entry::line(*label, color)).collect();
         header(&top, self.title, &entries)?;
-        let mut chart = ChartBuilder::on(&chart)
-            .margin(14)
-            .x_label_area_size(44)
-            .y_label_area_size(76)
-            .build_cartesian_2d(self.x, self.y)?;
-        chart
-            .configure_mesh()
-            .x_desc(self.names.0)
-            .y_desc(self.names.1)
-            .x_label_formatter(&self.x.label())
-            .y_label_formatter(&self.y.label())
-            .axis_desc_style(text(16, INK))
-            .label_style(text(14, INK))
-            .bold_line_style(GRID)
-            .light_line_style(TRANSPARENT)
-            .draw()?;
+        let (x, y) = ((self.x, self.names.0), (self.y, self.names.1));
+        let mut chart = style::chart(&chart, &LARGE, x, y)?;
         for ((_, points), color) in self.lines.iter().zip(COLORS.into_iter().cycle()) {
             // Where points are dense their markers would hide the line.
             let dense = points.len() > MARKED;

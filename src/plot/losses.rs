@@ -1,11 +1,10 @@
-use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use super::Picture;
 use super::axis::Axis;
 use super::describe::{brief, change, range};
-use super::picture::{Drawing, Drawn};
-use super::style::{Entry, GRID, HEADER, INK, Marker, TRAIN, VALIDATION, header, text};
+use super::picture::{Area, Drawing, Drawn};
+use super::style::{self, Entry, HEADER, LARGE, Marker, TRAIN, VALIDATION, header};
 use crate::error::Result;
 use crate::history::{Epoch, History};
 
@@ -76,7 +75,7 @@ impl Drawing for Losses<'_> {
         alt + "."
     }
 
-    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
+    fn draw(&self, area: &Area<'_>) -> Drawn {
         let (top, chart) = area.split_vertically(HEADER);
         let (epochs, best) = (self.epochs, self.best());
         let mut entries = vec![Entry::line("training part", TRAIN)];
@@ -92,22 +91,8 @@ impl Drawing for Losses<'_> {
         let values = epochs.iter().flat_map(|e| [e.train_mse, e.validation_mse]);
         let x = Axis::whole((0.5, self.wanted as f64 + 0.5), self.wanted.min(16));
         let y = Axis::logarithmic(values, 8);
-        let mut chart = ChartBuilder::on(&chart)
-            .margin(14)
-            .x_label_area_size(44)
-            .y_label_area_size(76)
-            .build_cartesian_2d(x, y)?;
-        chart
-            .configure_mesh()
-            .x_desc("epoch")
-            .y_desc("MSE (logarithmic)")
-            .x_label_formatter(&x.label())
-            .y_label_formatter(&y.label())
-            .axis_desc_style(text(16, INK))
-            .label_style(text(14, INK))
-            .bold_line_style(GRID)
-            .light_line_style(TRANSPARENT)
-            .draw()?;
+        let (x, y) = ((x, "epoch"), (y, "MSE (logarithmic)"));
+        let mut chart = style::chart(&chart, &LARGE, x, y)?;
         for (color, part) in [
             (TRAIN, epochs.iter().map(|e| e.train_mse).collect::<Vec<_>>()),
             (VALIDATION, epochs.iter().map(|e| e.validation_mse).collect()),

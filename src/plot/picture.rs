@@ -27,11 +27,13 @@ pub struct Picture {
     size: (u32, u32),
 }
 
-/// What drawing on a backend of plotters returns.
-pub(super) type Drawn<DB> =
-    std::result::Result<(), DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
+/// Where a picture or a part of it is drawn.
+pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// Something that can be drawn on any backend of plotters.
+/// What drawing returns.
+pub(super) type Drawn<T = ()> = std::result::Result<T, DrawingAreaErrorKind<std::io::Error>>;
+
+/// Something that can be drawn.
 pub(super) trait Drawing {
     /// The title in a few words.
     fn title(&self) -> String;
@@ -39,7 +41,7 @@ pub(super) trait Drawing {
     /// What the picture shows, in words, for readers who do not see it.
     fn alt(&self) -> String;
 
-    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB>;
+    fn draw(&self, area: &Area<'_>) -> Drawn;
 }
 
 impl Picture {

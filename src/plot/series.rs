@@ -1,12 +1,11 @@
-use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use super::Picture;
 use super::axis::{self, Axis};
 use super::describe::{brief, count, extent, range};
-use super::picture::{Drawing, Drawn};
+use super::picture::{Area, Drawing, Drawn};
 use super::style::{
-    Entry, FUTURE, GRID, HEADER, INK, Marker, PAST, PREDICTION, anchored, header, text,
+    self, Entry, FUTURE, Frame, HEADER, INK, Marker, PAST, PREDICTION, anchored, header,
 };
 use crate::data::{Dataset, Window};
 use crate::error::{Error, Result};
@@ -19,6 +18,8 @@ const COLUMNS: usize = 2;
 const MOST: usize = 60;
 /// Size of a panel in pixels.
 const PANEL: (u32, u32) = (460, 240);
+/// Its frame, with room above for the number of the series.
+const FRAME: Frame = Frame { margins: (8, 20), labels: (40, 62), text: (15, 13) };
 
 /// The first `count` series of `data`: past and future, all features
 /// that have to be predicted.
@@ -170,7 +171,7 @@ impl Drawing for Series<'_> {
         alt
     }
 
-    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
+    fn draw(&self, area: &Area<'_>) -> Drawn {
         let (top, panels) = area.split_vertically(HEADER);
         let mut entries = vec![Entry::line("past", PAST), Entry::line("true future", FUTURE)];
         if self.predictions.is_some() {
@@ -196,14 +197,14 @@ impl Drawing for Series<'_> {
 }
 
 impl Series<'_> {
-    fn draw_panel<DB: DrawingBackend>(
+    fn draw_panel(
         &self,
-        area: &DrawingArea<DB, Shift>,
+        area: &Area<'_>,
         index: usize,
         window: &Window,
         prediction: Option<&[f32]>,
         errors: Option<&[f32]>,
-    ) -> Drawn<DB> {
+    ) -> Drawn {
         let d = self.features;
         let past_steps = window.past.len() / d;
         let steps = past_steps + window.future.len() / d;
@@ -216,30 +217,12 @@ impl Series<'_> {
         };
         let (lower, upper) = (edge(-1.0), edge(1.0));
         let values = known.iter().chain(&future).chain(prediction.iter().flatten());
-        let values = values.chain(&lower).chain(&upper);
-        let (low, high) = values
-            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &v| (low.min(v), high.max(v)));
+        let (low, high) = extent(values.chain(&lower).chain(&upper).copied()).unwrap_or_default();
         let span = if high > low { high - low } else { high.abs().max(1.0) };
         let room = 0.08 * span;
         let x = Axis::whole((0.5, steps as f64 + 0.5), 10);
         let y = Axis::linear((low - room, high + room), 5);
-        let mut chart = ChartBuilder::on(area)
-            .margin(8)
-            .margin_top(20) // room for the number of the series
-            .x_label_area_size(40)
-            .y_label_area_size(62)
-            .build_cartesian_2d(x, y)?;
-        chart
-            .configure_mesh()
-            .x_desc("time step")
-            .y_desc("value")
-            .x_label_formatter(&x.label())
-            .y_label_formatter(&y.label())
-            .axis_desc_style(text(15, INK))
-            .label_style(text(13, INK))
-            .bold_line_style(GRID)
-            .light_line_style(TRANSPARENT)
-            .draw()?;
+        let mut chart = style::chart(area, &FRAME, (x, "time step"), (y, "value"))?;
 
         // Where the known ends and the future begins.
         let now = past_steps as f64 + 0.5;

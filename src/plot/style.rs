@@ -1,10 +1,10 @@
 //! The one visual language of all pictures.
 
-use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::picture::Drawn;
+use super::axis::Axis;
+use super::picture::{Area, Drawn};
 
 pub(super) const PAPER: RGBColor = RGBColor(255, 255, 255);
 pub(super) const INK: RGBColor = RGBColor(40, 40, 40);
@@ -94,11 +94,7 @@ pub(super) fn trimmed(value: f64, decimals: usize) -> String {
 }
 
 /// Draws title and legend into the strip `area`, side by side from the left.
-pub(super) fn header<DB: DrawingBackend>(
-    area: &DrawingArea<DB, Shift>,
-    title: &str,
-    entries: &[Entry],
-) -> Drawn<DB> {
+pub(super) fn header(area: &Area<'_>, title: &str, entries: &[Entry]) -> Drawn {
     const SAMPLE: i32 = 30;
     area.draw(&Text::new(title.to_owned(), (14, 8), text(20, INK)))?;
     let (mut x, y) = (14, 44);
@@ -116,4 +112,44 @@ pub(super) fn header<DB: DrawingBackend>(
         x += SAMPLE + 8 + width as i32 + 26;
     }
     Ok(())
+}
+
+/// The sizes of a chart.
+pub(super) struct Frame {
+    /// Around the chart, and above it.
+    pub(super) margins: (u32, u32),
+    /// Room for the labels below, and for those on the left.
+    pub(super) labels: (u32, u32),
+    /// Of the text of the axes' names, and of that of the labels.
+    pub(super) text: (u32, u32),
+}
+
+/// The frame of a picture that is one chart.
+pub(super) const LARGE: Frame = Frame { margins: (14, 14), labels: (44, 76), text: (16, 14) };
+
+/// An empty chart: axes with their names, ticks and grid.
+pub(super) fn chart<'a, 'b>(
+    area: &'a Area<'b>,
+    frame: &Frame,
+    (x, x_name): (Axis, &str),
+    (y, y_name): (Axis, &str),
+) -> Drawn<ChartContext<'a, SVGBackend<'b>, Cartesian2d<Axis, Axis>>> {
+    let mut chart = ChartBuilder::on(area)
+        .margin(frame.margins.0)
+        .margin_top(frame.margins.1)
+        .x_label_area_size(frame.labels.0)
+        .y_label_area_size(frame.labels.1)
+        .build_cartesian_2d(x, y)?;
+    chart
+        .configure_mesh()
+        .x_desc(x_name)
+        .y_desc(y_name)
+        .x_label_formatter(&x.label())
+        .y_label_formatter(&y.label())
+        .axis_desc_style(text(frame.text.0, INK))
+        .label_style(text(frame.text.1, INK))
+        .bold_line_style(GRID)
+        .light_line_style(TRANSPARENT)
+        .draw()?;
+    Ok(chart)
 }

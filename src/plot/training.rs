@@ -1,10 +1,9 @@
-use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::Picture;
 use super::losses::Losses;
-use super::picture::{Drawing, Drawn, draw_svg};
+use super::picture::{Area, Drawing, Drawn, draw_svg};
 use super::style::{GRID, TRAIN, anchored};
 use crate::error::Result;
 use crate::history::Epoch;
@@ -69,7 +68,7 @@ impl Drawing for State<'_> {
         format!("Training: {}. {}", self.state.headline, self.losses().alt())
     }
 
-    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
+    fn draw(&self, area: &Area<'_>) -> Drawn {
         let (strip, chart) = area.split_vertically(STRIP);
         let (left, top) = (14, (STRIP as i32 - BAR.1) / 2 + 3);
         let bar = |width| [(left, top), (left + width, top + BAR.1)];

@@ -1,10 +1,9 @@
-use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::Picture;
 use super::describe::{count, list};
-use super::picture::{Drawing, Drawn};
+use super::picture::{Area, Drawing, Drawn};
 use super::shapes::{arrow, labelled_box};
 use super::style::{INK, PAST, anchored, text};
 use crate::error::{Error, Result};
@@ -86,11 +85,7 @@ impl Unrolled<'_> {
         LEFT + drawn as i32 * (BOX.0 + GAP.0) + dots
     }
 
-    fn draw_step<DB: DrawingBackend>(
-        &self,
-        area: &DrawingArea<DB, Shift>,
-        drawn: usize,
-    ) -> Drawn<DB> {
+    fn draw_step(&self, area: &Area<'_>, drawn: usize) -> Drawn {
         let layers = self.layers.len() as i32;
         let step = if self.dots_before(drawn) { self.steps } else { drawn + 1 };
         let x = self.column(drawn);
@@ -143,7 +138,7 @@ impl Drawing for Unrolled<'_> {
         )
     }
 
-    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Drawn<DB> {
+    fn draw(&self, area: &Area<'_>) -> Drawn {
         let layers = self.layers.len() as i32;
         let title = match self.steps {
             1 => "unrolled over 1 step".to_owned(),
