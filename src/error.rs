@@ -139,6 +139,51 @@ pub(crate) fn check_size(what: impl fmt::Display, expected: usize, found: usize)
     Err(Error::Shape { what: what.to_string(), expected, found })
 }
 
+/// Refuses a tensor `(B, T, D)` of another shape than the one that is needed.
+pub(crate) fn check_shape(
+    what: &str,
+    expected: (usize, usize, usize),
+    found: (usize, usize, usize),
+) -> Result<()> {
+    check_size(format_args!("the batch axis of {what}"), expected.0, found.0)?;
+    check_size(format_args!("the time axis of {what}"), expected.1, found.1)?;
+    check_size(format_args!("the features axis of {what}"), expected.2, found.2)
+}
+
+/// Refuses a size of 0.
+pub(crate) fn check_sizes<const N: usize>(sizes: [(&'static str, usize); N]) -> Result<()> {
+    match sizes.into_iter().find(|&(_, size)| size == 0) {
+        Some((name, size)) => Err(Error::setting(name, size, "at least 1")),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a number that is not from 1 to `most`; `what` says what `most` is.
+pub(crate) fn check_number(
+    name: &'static str,
+    number: usize,
+    most: usize,
+    what: &str,
+) -> Result<()> {
+    if (1..=most).contains(&number) {
+        return Ok(());
+    }
+    Err(Error::setting(name, number, format!("from 1 to {most}{what}")))
+}
+
+/// Refuses the index of something that is not there; `what` names what is counted.
+pub(crate) fn check_index(
+    name: &'static str,
+    index: usize,
+    count: usize,
+    what: &str,
+) -> Result<()> {
+    if index < count {
+        return Ok(());
+    }
+    Err(Error::setting(name, index, format!("below {count}, the number of {what}")))
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

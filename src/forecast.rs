@@ -5,7 +5,7 @@ use std::fmt;
 use std::slice::ChunksExact;
 
 use crate::Sequence;
-use crate::error::{Error, Result, check_size};
+use crate::error::{Error, Result, check_index, check_size, check_sizes};
 
 /// A prediction of the future of n series, `(n, F, O)`, row-major. Models and baselines return one,
 /// and metrics, scalers and plots take it; they refuse one that is not of the size of their data.
@@ -35,11 +35,7 @@ impl Forecast {
     /// [`Error::Setting`] when F or O is 0, [`Error::Data`] when there is no value, and
     /// [`Error::Shape`] when the number of values is not a multiple of F x O.
     pub fn new(values: Vec<f32>, steps: usize, targets: usize) -> Result<Self> {
-        for (name, size) in [("steps", steps), ("targets", targets)] {
-            if size == 0 {
-                return Err(Error::setting(name, size, "at least 1"));
-            }
-        }
+        check_sizes([("steps", steps), ("targets", targets)])?;
         if values.is_empty() {
             return Err(Error::Data("there is no value in the forecast".into()));
         }
@@ -164,14 +160,6 @@ impl Forecast {
         check_size(format!("the number of steps of {what}"), size.1, self.steps)?;
         check_size(format!("the number of targets of {what}"), size.2, self.targets)
     }
-}
-
-/// Refuses the index of something that is not there.
-fn check_index(name: &'static str, index: usize, count: usize, what: &str) -> Result<()> {
-    if index < count {
-        return Ok(());
-    }
-    Err(Error::setting(name, index, format!("below {count}, the number of {what}")))
 }
 
 impl<'a> IntoIterator for &'a Forecast {

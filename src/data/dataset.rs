@@ -4,7 +4,7 @@ use rand::seq::SliceRandom;
 use std::fmt;
 
 use crate::Sequence;
-use crate::error::{Error, Result, check_size};
+use crate::error::{Error, Result, check_index, check_number, check_size, check_sizes};
 use crate::forecast::Forecast;
 use crate::random::{Stream, stream};
 
@@ -59,13 +59,8 @@ impl Dataset {
         future_steps: usize,
         features: usize,
     ) -> Result<Self> {
-        for (name, value) in
-            [("past_steps", past_steps), ("future_steps", future_steps), ("features", features)]
-        {
-            if value == 0 {
-                return Err(Error::setting(name, value, "at least 1"));
-            }
-        }
+        let steps = [("past_steps", past_steps), ("future_steps", future_steps)];
+        check_sizes([steps[0], steps[1], ("features", features)])?;
         let series = past.len() / (past_steps * features);
         if series == 0 {
             return Err(Error::Data(format!(
@@ -124,10 +119,7 @@ impl Dataset {
     /// # Errors
     /// [`Error::Setting`] when `targets` is 0 or above the number of features of the future.
     pub fn with_targets(&self, targets: usize) -> Result<Dataset> {
-        if !(1..=self.targets).contains(&targets) {
-            let allowed = format!("from 1 to {}, the features of the future", self.targets);
-            return Err(Error::setting("targets", targets, allowed));
-        }
+        check_number("targets", targets, self.targets, ", the features of the future")?;
         let future = self.future.chunks(self.targets).flat_map(|step| &step[..targets]);
         let (past, future) = (self.past.clone(), future.copied().collect());
         Ok(Self { past, future, targets, ..*self })
@@ -157,9 +149,7 @@ impl Dataset {
         future_steps: usize,
         features: usize,
     ) -> Result<Self> {
-        if features == 0 {
-            return Err(Error::setting("features", features, "at least 1"));
-        }
+        check_sizes([("features", features)])?;
         let whole = series.len() / features * features;
         check_size("the number of values (a multiple of the features)", whole, series.len())?;
         let (p, f) = (past_steps * features, future_steps * features);
@@ -220,10 +210,7 @@ impl Dataset {
     /// # Errors
     /// [`Error::Setting`] when there is no such series.
     pub fn window(&self, index: usize) -> Result<Window> {
-        if index >= self.len() {
-            let allowed = format!("below {}, the number of series", self.len());
-            return Err(Error::setting("index", index, allowed));
-        }
+        check_index("index", index, self.len(), "series")?;
         let (p, f) = self.sizes();
         Ok(Window {
             past: self.past[index * p..][..p].to_vec(),
@@ -262,10 +249,7 @@ impl Dataset {
         let (p, f) = self.sizes();
         let mut selected = Self { past: Vec::new(), future: Vec::new(), ..*self };
         for index in indices {
-            if index >= self.len() {
-                let allowed = format!("below {}, the number of series", self.len());
-                return Err(Error::setting("index", index, allowed));
-            }
+            check_index("index", index, self.len(), "series")?;
             selected.past.extend(&self.past[index * p..][..p]);
             selected.future.extend(&self.future[index * f..][..f]);
         }
@@ -281,9 +265,7 @@ impl Dataset {
     /// # Errors
     /// [`Error::Setting`] when `batch_size` is 0.
     pub fn batches(&self, batch_size: usize, seed: u64, epoch: usize) -> Result<Vec<Dataset>> {
-        if batch_size == 0 {
-            return Err(Error::setting("batch_size", batch_size, "at least 1"));
-        }
+        check_sizes([("batch_size", batch_size)])?;
         let order = self.shuffled(seed, epoch);
         order.chunks(batch_size).map(|batch| self.select(batch.iter().copied())).collect()
     }

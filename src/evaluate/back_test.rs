@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_number, check_sizes};
 
 /// How a series in time is cut for a rolling-origin back-test: train on what came before an origin,
 /// test on what comes next, then move the origin on (L. J. Tashman, *Out-of-sample tests of
@@ -49,15 +49,9 @@ impl RollingOrigin {
     /// too short for one fold.
     pub fn folds(&self, steps: usize) -> Result<Vec<Fold>> {
         let Self { first, test, window } = *self;
-        for (name, value) in [("first", first), ("test", test)] {
-            if value == 0 {
-                return Err(Error::setting(name, value, "at least 1"));
-            }
-        }
-        if let Some(size) = window.filter(|size| !(1..=first).contains(size)) {
-            let allowed = format!("from 1 to {first}, the steps before the first origin");
-            return Err(Error::setting("window", size, allowed));
-        }
+        check_sizes([("first", first), ("test", test)])?;
+        let what = ", the steps before the first origin";
+        window.map_or(Ok(()), |size| check_number("window", size, first, what))?;
         let origins = (first..).step_by(test).take_while(|origin| origin + test <= steps);
         let folds: Vec<_> = origins
             .map(|origin| Fold {

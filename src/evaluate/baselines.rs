@@ -1,7 +1,7 @@
 use nalgebra::{DMatrix, DVectorViewMut, SVD};
 
 use crate::data::Dataset;
-use crate::error::{Error, Result, check_size};
+use crate::error::{Error, Result, check_number, check_size};
 use crate::forecast::Forecast;
 
 /// The naive forecast: every future step is the last value of the past.
@@ -57,10 +57,7 @@ pub fn drift(data: &Dataset) -> Forecast {
 /// [`Error::Setting`] when the period is 0 or longer than the past.
 pub fn seasonal_naive(data: &Dataset, period: usize) -> Result<Forecast> {
     let (d, steps) = (data.features(), data.past_steps());
-    if !(1..=steps).contains(&period) {
-        let allowed = format!("from 1 to {steps}, the past steps");
-        return Err(Error::setting("period", period, allowed));
-    }
+    check_number("period", period, steps, ", the past steps")?;
     Ok(forecast(data, |past, step, feature| past[(steps - period + step % period) * d + feature]))
 }
 

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use crate::error::{Error, Result, check_size};
+use crate::error::{Error, Result, check_number, check_size};
 
 /// Whether one forecast is better than another by more than chance, judged by their losses in the
 /// same windows (Diebold and Mariano's test of equal accuracy).
@@ -50,10 +50,7 @@ impl DieboldMariano {
     pub fn test(first: &[f64], second: &[f64], horizon: usize) -> Result<Self> {
         check_size("the number of losses of the second forecast", first.len(), second.len())?;
         let n = first.len();
-        if !(1..=n / 2).contains(&horizon) {
-            let allowed = format!("from 1 to {}, half the windows", n / 2);
-            return Err(Error::setting("horizon", horizon, allowed));
-        }
+        check_number("horizon", horizon, n / 2, ", half the windows")?;
         let differences: Vec<f64> = first.iter().zip(second).map(|(a, b)| a - b).collect();
         if let Some(i) = differences.iter().position(|d| !d.is_finite()) {
             let (a, b) = (first[i], second[i]);

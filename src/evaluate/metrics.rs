@@ -1,7 +1,7 @@
 use std::fmt;
 
 use crate::data::Dataset;
-use crate::error::{Error, Result};
+use crate::error::{Result, check_index};
 use crate::forecast::Forecast;
 
 /// Mean squared error of a forecast over all series, steps and targets.
@@ -15,7 +15,7 @@ use crate::forecast::Forecast;
 /// ```
 ///
 /// # Errors
-/// [`Error::Shape`] when `forecast` has other sizes than the future of `data`.
+/// [`Error::Shape`](crate::Error::Shape) when `forecast` has other sizes than the future of `data`.
 pub fn mse(forecast: &Forecast, data: &Dataset) -> Result<f64> {
     Ok(mean(pairs(forecast, data)?.map(squared)))
 }
@@ -23,20 +23,17 @@ pub fn mse(forecast: &Forecast, data: &Dataset) -> Result<f64> {
 /// Mean squared error of one feature, over all series and steps. The source reports feature 0.
 ///
 /// # Errors
-/// [`Error::Shape`] as for [`mse`], [`Error::Setting`] when there is no such feature.
+/// As [`mse`], and [`Error::Setting`](crate::Error::Setting) when there is no such feature.
 pub fn mse_of_feature(forecast: &Forecast, data: &Dataset, feature: usize) -> Result<f64> {
     let features = data.targets();
-    if feature >= features {
-        let allowed = format!("below {features}, the number of features");
-        return Err(Error::setting("feature", feature, allowed));
-    }
+    check_index("feature", feature, features, "features")?;
     Ok(mean(pairs(forecast, data)?.skip(feature).step_by(features).map(squared)))
 }
 
 /// Mean squared error at each step of the horizon, `(F,)`: how the error grows with the distance.
 ///
 /// # Errors
-/// [`Error::Shape`] as for [`mse`].
+/// As [`mse`].
 pub fn mse_by_step(forecast: &Forecast, data: &Dataset) -> Result<Vec<f64>> {
     let (steps, features) = (data.future_steps(), data.targets());
     by_group(forecast, data, steps, |i| i / features % steps)
@@ -45,7 +42,7 @@ pub fn mse_by_step(forecast: &Forecast, data: &Dataset) -> Result<Vec<f64>> {
 /// Mean squared error of each target, `(O,)`.
 ///
 /// # Errors
-/// [`Error::Shape`] as for [`mse`].
+/// As [`mse`].
 pub fn mse_by_feature(forecast: &Forecast, data: &Dataset) -> Result<Vec<f64>> {
     let features = data.targets();
     by_group(forecast, data, features, |i| i % features)
@@ -54,7 +51,7 @@ pub fn mse_by_feature(forecast: &Forecast, data: &Dataset) -> Result<Vec<f64>> {
 /// Mean squared error of each series, `(n,)`: to find the ones that are predicted badly.
 ///
 /// # Errors
-/// [`Error::Shape`] as for [`mse`].
+/// As [`mse`].
 pub fn mse_by_series(forecast: &Forecast, data: &Dataset) -> Result<Vec<f64>> {
     let (_, size) = data.sizes();
     by_group(forecast, data, data.len(), |i| i / size)
@@ -101,7 +98,7 @@ impl Scores {
     /// Compares `forecast` with the future of `data`.
     ///
     /// # Errors
-    /// [`Error::Shape`] as for [`mse`].
+    /// As [`mse`].
     pub fn of(forecast: &Forecast, data: &Dataset) -> Result<Self> {
         let mse = mse(forecast, data)?;
         let mae = mean(pairs(forecast, data)?.map(|(p, y)| (p - y).abs()));

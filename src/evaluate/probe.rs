@@ -1,6 +1,6 @@
 use super::{LeastSquares, mse};
 use crate::data::Dataset;
-use crate::error::{Error, Result, check_size};
+use crate::error::{Error, Result, check_size, check_sizes};
 
 /// How much of a known quantity can be read off `inputs`, such as the states of an encoder, by a
 /// linear regression: R², the share of the variance that it explains on the last quarter of the
@@ -62,9 +62,7 @@ pub fn correlation(a: &[f32], b: &[f32]) -> Result<f64> {
 /// [`Error::Data`] when there is no x or one is not finite.
 pub fn mean_by_band(x: &[f32], y: &[f64], bands: usize) -> Result<Vec<(f64, f64)>> {
     check_size("the length of y", x.len(), y.len())?;
-    if bands == 0 {
-        return Err(Error::setting("bands", bands, "at least 1"));
-    }
+    check_sizes([("bands", bands)])?;
     if x.is_empty() || x.iter().any(|x| !x.is_finite()) {
         return Err(Error::Data("x must hold a value, and only finite ones".into()));
     }

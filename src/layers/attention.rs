@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::{Dense, Initializer, Parameter, ParameterMut, Parameters, prefixed};
 use crate::Sequence;
-use crate::error::{Error, Result, check_size};
+use crate::error::{Result, check_size, check_sizes};
 use crate::layers::RecurrentDevice;
 
 /// Lets each step of the decoder look back at all outputs of the encoder, and not only at its last
@@ -47,7 +47,7 @@ impl<D: Device<f32>> Attention<f32, D> {
     /// bias.
     ///
     /// # Errors
-    /// [`Error::Setting`] when a size is 0.
+    /// [`Error::Setting`](crate::Error::Setting) when a size is 0.
     pub fn new(
         queries: usize,
         memory: usize,
@@ -70,11 +70,7 @@ impl<E: Dtype + From<f32>, D: Device<E>> Attention<E, D> {
         initializer: &mut Initializer,
         device: &D,
     ) -> Result<Self> {
-        for (name, value) in [("queries", queries), ("memory", memory)] {
-            if value == 0 {
-                return Err(Error::setting(name, value, "at least 1"));
-            }
-        }
+        check_sizes([("queries", queries), ("memory", memory)])?;
         Ok(Self {
             weight: initializer.glorot_uniform(queries, memory, device),
             context: initializer.glorot_uniform(queries, memory, device),
@@ -99,7 +95,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> Attention<E, D> {
     /// `memory`, `(B, P, memory)`: `(B, F, P)`. Gradients flow to the memory as well.
     ///
     /// # Errors
-    /// [`Error::Shape`] when queries or memory do not fit the weights or each other.
+    /// [`Error::Shape`](crate::Error::Shape) when queries or memory do not fit the weights or each other.
     #[allow(clippy::type_complexity)] // a pair of named types
     #[inline(never)]
     pub fn forward<T: Tape<E, D>>(
@@ -113,12 +109,9 @@ impl<E: Dtype, D: RecurrentDevice<E>> Attention<E, D> {
         check_size("the features axis of the queries", rows, features)?;
         check_size("the features axis of the memory", columns, memory_features)?;
         check_size("the batch axis of the memory", batch, memory_batch)?;
-        check_size("the rows of an attention's context weight", rows, self.context.shape().0)?;
-        check_size(
-            "the columns of an attention's context weight",
-            columns,
-            self.context.shape().1,
-        )?;
+        let context = self.context.shape();
+        check_size("the rows of an attention's context weight", rows, context.0)?;
+        check_size("the columns of an attention's context weight", columns, context.1)?;
 
         let memory_by_feature = memory.retaped::<T>().permute::<_, Axes3<0, 2, 1>>(); // (B, ., P)
         let scores =

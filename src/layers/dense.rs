@@ -1,12 +1,14 @@
 use dfdx::shapes::{Dtype, HasShape};
-use dfdx::tensor::{Cpu, Storage, Tape, Tensor};
+use dfdx::tensor::{Cpu, PutTape, SplitTape, Storage, Tape, Tensor};
 use dfdx::tensor_ops::{Device, ReshapeTo};
 use std::fmt;
 
 use super::initializer::zeros;
-use super::{Head, RecurrentDevice, reference};
-use super::{Initializer, Parameter, ParameterMut, Parameters};
-use crate::error::{Error, Result, check_size};
+use super::request::{Head, Input, Request, Run, Wanted};
+use super::{
+    GruCell, Initializer, Parameter, ParameterMut, Parameters, RecurrentDevice, reference,
+};
+use crate::error::{Error, Result, check_size, check_sizes};
 use crate::{Sequence, State};
 
 /// The same linear map at every step: y = x · Wᵀ + b (PyTorch's `nn.Linear`, Keras' `Dense`).
@@ -55,11 +57,7 @@ impl<E: Dtype + From<f32>, D: Device<E>> Dense<E, D> {
         initializer: &mut Initializer,
         device: &D,
     ) -> Result<Self> {
-        for (name, value) in [("inputs", inputs), ("outputs", outputs)] {
-            if value == 0 {
-                return Err(Error::setting(name, value, "at least 1"));
-            }
-        }
+        check_sizes([("inputs", inputs), ("outputs", outputs)])?;
         Ok(Self {
             weight: initializer.glorot_uniform(outputs, inputs, device),
             bias: zeros(outputs, device),
@@ -91,7 +89,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> Dense<E, D> {
     /// [`Error::Shape`] when x has another number of features.
     #[inline(never)]
     pub fn forward<T: Tape<E, D>>(&self, x: Sequence<E, D, T>) -> Result<Sequence<E, D, T>> {
-        Ok(D::dense(self.head(x.shape().2)?, x))
+        self.outputs_of(x, D::run)
     }
 
     /// One step: `(B, inputs)` to `(B, outputs)`.
@@ -115,7 +113,19 @@ impl<E: Dtype, D: Device<E>> Dense<E, D> {
         &self,
         x: Sequence<E, D, T>,
     ) -> Result<Sequence<E, D, T>> {
-        Ok(reference::dense(self.head(x.shape().2)?, x))
+        self.outputs_of(x, reference::run)
+    }
+
+    /// As `run` computes it: a stack without layers, of no kind of cell, has these weights on top.
+    fn outputs_of<T: Tape<E, D>>(
+        &self,
+        x: Sequence<E, D, T>,
+        run: Run<GruCell, E, D, T>,
+    ) -> Result<Sequence<E, D, T>> {
+        let wanted = Wanted::Dense(self.head(x.shape().2)?);
+        let (x, mut tape) = x.split_tape();
+        let request = Request { layers: &[], x: Input::Sequence(x), states: None, wanted };
+        Ok(run(request, &mut tape).outputs().put_tape(tape))
     }
 
     /// The weights, for an input of so many features.

@@ -1,12 +1,12 @@
 //! The fused kernels as operations on dfdx's tape.
 
 use dfdx::shapes::{Dtype, HasShape, Shape};
-use dfdx::tensor::{Cpu, Gradients, PutTape, SplitTape, Storage, Tape, Tensor, TensorFromVec};
+use dfdx::tensor::{Cpu, Gradients, SplitTape, Storage, Tape, Tensor, TensorFromVec};
 use dfdx::tensor_ops::{Device, ReshapeTo};
 use std::mem::take;
 
 use super::{
-    Head, Input, LayerState, Parameter, RecurrentCell, RecurrentWeights, Request, Response, Wanted,
+    Input, LayerState, Parameter, RecurrentCell, RecurrentWeights, Request, Response, Wanted,
     reference,
 };
 use crate::kernels::aligned::Recycled;
@@ -17,7 +17,7 @@ use crate::{Sequence, State};
 /// A device of dfdx that layers run on, with the fastest kernels that there are for it.
 ///
 /// # Panics
-/// Both methods, when the shapes do not fit one another. The layers check that.
+/// When the shapes of a request do not fit one another. The layers check that.
 pub trait RecurrentDevice<E: Dtype>: Device<E> {
     /// What `request` asks for. `tape` belongs to its input, and afterwards to what it returns.
     fn run<C: RecurrentCell, T: Tape<E, Self>>(
@@ -25,14 +25,6 @@ pub trait RecurrentDevice<E: Dtype>: Device<E> {
         tape: &mut T,
     ) -> Response<C, E, Self> {
         reference::run(request, tape)
-    }
-
-    /// x · Wᵀ + b at every step of x, `(B, T, H)`, with W `(O, H)` and b `(O,)`: `(B, T, O)`.
-    fn dense<T: Tape<E, Self>>(
-        head: Head<'_, E, Self>,
-        x: Sequence<E, Self, T>,
-    ) -> Sequence<E, Self, T> {
-        reference::dense(head, x)
     }
 }
 
@@ -43,14 +35,19 @@ impl RecurrentDevice<f32> for dfdx::tensor::Cuda {}
 #[cfg(feature = "cuda")]
 impl RecurrentDevice<f64> for dfdx::tensor::Cuda {}
 
-// One operation each. What depends on the type of the tape or of the cell is here; the rest is compiled
-// once, in `run` and `dense` below.
+// One operation. What depends on the type of the tape or of the cell is here; the rest is compiled once, in
+// `run` below.
 impl RecurrentDevice<f32> for Cpu {
     #[inline(never)]
     fn run<C: RecurrentCell, T: Tape<f32, Cpu>>(
-        Request { layers, x, states, wanted }: Request<'_, C, f32, Cpu>,
+        request: Request<'_, C, f32, Cpu>,
         tape: &mut T,
     ) -> Response<C, f32, Cpu> {
+        let (batch, steps, _) = request.x.sizes();
+        if batch * steps == 0 {
+            return reference::run(request, tape); // no tile
+        }
+        let Request { layers, x, states, wanted } = request;
         let given = Given {
             cell: C::KIND,
             x: match x {
@@ -86,22 +83,6 @@ impl RecurrentDevice<f32> for Cpu {
         };
         Response { outputs, states: last.into_iter().map(state).collect() }
     }
-
-    #[inline(never)]
-    fn dense<T: Tape<f32, Cpu>>(
-        (weight, bias): Head<'_, f32, Cpu>,
-        x: Sequence<f32, Cpu, T>,
-    ) -> Sequence<f32, Cpu, T> {
-        let (batch, steps, _) = *x.shape();
-        if batch * steps == 0 {
-            return reference::dense((weight, bias), x); // no tile
-        }
-        let (x, mut tape) = x.contiguous().split_tape();
-        let head = (&contiguous(weight, &mut tape), &contiguous(bias, &mut tape));
-        let (y, backward) = dense(head, x);
-        tape.add_backward_op(backward);
-        y.put_tape(tape)
-    }
 }
 
 type Vector = Tensor<(usize,), f32, Cpu>;
@@ -130,7 +111,7 @@ fn run(given: Given) -> (Option<Sequence>, Vec<Vec<State>>, Backward) {
     let (batch, steps, features) = x.sizes();
     let hidden: Vec<_> = layers.iter().map(RecurrentWeights::hidden_size).collect();
     let mut stack = RecurrentStack::new(cell, features, &hidden, Level::best());
-    let mut width = hidden[hidden.len() - 1];
+    let mut width = hidden.last().copied().unwrap_or(features);
     let mut weights: Vec<_> = layers.iter().flat_map(|layer| layer.parameters()).collect();
     if let Some((weight, bias)) = &head {
         let outputs = bias.shape().0;
@@ -204,31 +185,6 @@ fn run(given: Given) -> (Option<Sequence>, Vec<Vec<State>>, Backward) {
         Ok(())
     };
     (outputs, last, Box::new(backward))
-}
-
-/// x · Wᵀ + b at every step of x; all of them contiguous.
-fn dense((weight, bias): (&Matrix, &Vector), x: Sequence) -> (Sequence, Backward) {
-    let ((outputs, inputs), (batch, steps, _)) = (*weight.shape(), *x.shape());
-    // A stack without a layer: of no kind.
-    let stack = RecurrentStack::new(CellKind::Gru, inputs, &[], Level::best()).with_head(outputs);
-    let weights = [("weight", Parameter::Matrix(weight)), ("bias", Parameter::Vector(bias))];
-    let flat = flatten(&weights, outputs * (inputs + 1));
-    let x_values = copied(&x);
-    let input = recurrent::Input::Sequence(&x_values);
-    let (y, saved) = stack.forward(&flat, input, &[], batch, true);
-    let y = x.device().tensor_from_vec(y.every_step, (batch, steps, outputs));
-
-    let (of_x, of_y, of_weight, of_bias) = (slot(&x), slot(&y), slot(weight), slot(bias));
-    let backward = move |gradients: &mut Gradients<f32, Cpu>| {
-        let upstream = take::<Vec<_>>(of_y(gradients)?);
-        let given = Upstream { every_step: Some(&upstream), last: &[] };
-        let of_weights = stack.backward(saved, given, Some(of_x(gradients)?)).weights;
-        **of_y(gradients)? = upstream;
-        let rest = add_front(of_weight(gradients)?, &of_weights);
-        add_front(of_bias(gradients)?, rest);
-        Ok(())
-    };
-    (y, Box::new(backward))
 }
 
 fn slot<S: Shape>(tensor: &Tensor<S, f32, Cpu>) -> Slot {

@@ -1,5 +1,5 @@
-//! The recurrent layers in plain dfdx operations, on any of its devices: slow, and easy to hold
-//! against the formulas. The fast kernels are tested against these.
+//! The recurrent layers in plain dfdx operations, on any of its devices: slow, and easy to compare
+//! with the formulas. The fast kernels are tested against these.
 
 use dfdx::shapes::{Axes3, Axis, Dtype, HasShape};
 use dfdx::tensor::{PutTape, SplitTape, Tape, Tensor};
@@ -12,7 +12,7 @@ use crate::{Sequence, State};
 /// What `request` asks for, layer by layer and step by step.
 ///
 /// # Panics
-/// When the shapes do not fit one another, or there is no step. The stack checks both.
+/// When the shapes do not fit one another, or layers have no step. The stack checks both.
 pub fn run<C: RecurrentCell, E: Dtype, D: Device<E>, T: Tape<E, D>>(
     Request { layers, x, states, wanted }: Request<'_, C, E, D>,
     tape: &mut T,
@@ -69,7 +69,7 @@ pub fn layer<C: RecurrentCell, E: Dtype, D: Device<E>, T: Tape<E, D>>(
 }
 
 /// x · Wᵀ + b at every step of x, `(B, T, K)`, with W `(N, K)` and b `(N,)`: `(B, T, N)`.
-pub fn dense<E: Dtype, D: Device<E>, T: Tape<E, D>>(
+fn dense<E: Dtype, D: Device<E>, T: Tape<E, D>>(
     (weight, bias): Head<'_, E, D>,
     x: Sequence<E, D, T>,
 ) -> Sequence<E, D, T> {

@@ -6,8 +6,9 @@ use dfdx::tensor::{Storage, Tensor};
 use super::{LayerState, RecurrentCell, RecurrentWeights};
 use crate::{Sequence, State};
 
-/// A stack of recurrent layers and what it is to run over. All shapes fit one another, and there is a
-/// layer, a series and a step: [`Stack`](super::Stack) checks that before it asks.
+/// A stack of recurrent layers and what it is to run over. All shapes fit one another, which
+/// [`Stack`](super::Stack) and [`Dense`](super::Dense) check before they ask. A dense layer alone is a stack
+/// without layers, and may have no series or no step.
 pub struct Request<'a, C: RecurrentCell, E: Dtype, D: Storage<E>> {
     /// The layers, from the input up.
     pub layers: &'a [RecurrentWeights<E, D>],
@@ -68,7 +69,16 @@ pub struct Response<C: RecurrentCell, E: Dtype, D: Storage<E>> {
     pub states: Vec<C::State<E, D>>,
 }
 
+/// What computes a request: [`RecurrentDevice::run`](super::RecurrentDevice::run) or
+/// [`reference::run`](super::reference::run).
+pub(super) type Run<C, E, D, T> = fn(Request<'_, C, E, D>, &mut T) -> Response<C, E, D>;
+
 impl<C: RecurrentCell, E: Dtype, D: Storage<E>> Response<C, E, D> {
+    /// Takes out the outputs, which were asked for.
+    pub(super) fn outputs(&mut self) -> Sequence<E, D> {
+        self.outputs.take().expect("outputs that were asked for")
+    }
+
     /// The output of the top layer at the last step, `(B, H)`.
     pub(super) fn last(&self) -> State<E, D> {
         self.states[self.states.len() - 1].output().clone()

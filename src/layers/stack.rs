@@ -5,11 +5,12 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use super::initializer::zeros;
+use super::request::{Input, Request, Run, Wanted};
 use super::{
-    Dense, Initializer, Input, LayerState, Parameter, ParameterMut, Parameters, RecurrentCell,
-    RecurrentDevice, RecurrentWeights, Request, Response, Wanted, reference,
+    Dense, Initializer, LayerState, Parameter, ParameterMut, Parameters, RecurrentCell,
+    RecurrentDevice, RecurrentWeights, reference,
 };
-use crate::error::{Error, Result, check_size};
+use crate::error::{Error, Result, check_size, check_sizes};
 use crate::{Sequence, State};
 
 /// A stack of recurrent layers, in which each layer reads the outputs of the one below it. C is the kind
@@ -29,9 +30,6 @@ pub type OutputsAndStates<E, D, T, S = State<E, D>> = (Sequence<E, D, T>, Vec<S>
 /// What a recurrent stack returns when only the end is of interest: the output of its top layer at
 /// the last step, `(B, H)`, and the state of each layer after it.
 pub type LastAndStates<E, D, T, S = State<E, D>> = (State<E, D, T>, Vec<S>);
-
-/// What computes a request: [`RecurrentDevice::run`] or [`reference::run`].
-type Run<C, E, D, T> = fn(Request<'_, C, E, D>, &mut T) -> Response<C, E, D>;
 
 impl<C: RecurrentCell, D: Device<f32>> Stack<C, f32, D> {
     /// A stack with one layer for each of `hidden_sizes`, from the input up.
@@ -60,9 +58,7 @@ impl<C: RecurrentCell, E: Dtype + From<f32>, D: Device<E>> Stack<C, E, D> {
         initializer: &mut Initializer,
         device: &D,
     ) -> Result<Self> {
-        if inputs == 0 {
-            return Err(Error::setting("inputs", inputs, "at least 1"));
-        }
+        check_sizes([("inputs", inputs)])?;
         if hidden_sizes.is_empty() || hidden_sizes.contains(&0) {
             let value = format!("{hidden_sizes:?}");
             return Err(Error::setting("hidden_sizes", value, "one size a layer, each at least 1"));
@@ -189,9 +185,8 @@ impl<C: RecurrentCell, E: Dtype, D: Device<E>> Stack<C, E, D> {
         mut tape: T,
         run: Run<C, E, D, T>,
     ) -> Result<OutputsAndStates<E, D, T, C::State<E, D>>> {
-        let response = run(self.request(x, states, wanted)?, &mut tape);
-        let outputs = response.outputs.expect("outputs that were asked for");
-        Ok((outputs.put_tape(tape), response.states))
+        let mut response = run(self.request(x, states, wanted)?, &mut tape);
+        Ok((response.outputs().put_tape(tape), response.states))
     }
 }
 
@@ -237,11 +232,7 @@ impl<C: RecurrentCell, E: Dtype, D: Storage<E>> Stack<C, E, D> {
         let (batch, time, features) = x.sizes();
         let what = format_args!("the features axis of {}'s input", C::A_NAME);
         check_size(what, self.inputs(), features)?;
-        for (name, size) in [("the number of series", batch), ("the number of time steps", time)] {
-            if size == 0 {
-                return Err(Error::setting(name, size, "at least 1"));
-            }
-        }
+        check_sizes([("the number of series", batch), ("the number of time steps", time)])?;
         if let Some(states) = states {
             let what = "the number of states (one a layer)";
             check_size(what, self.layers.len(), states.len())?;

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use std::fmt;
 use std::iter::repeat_n;
 
-use crate::error::{Error, Result, check_size};
+use crate::error::{Error, Result, check_shape, check_sizes};
 use crate::interrupt;
 use crate::layers::RecurrentDevice;
 use crate::layers::reference::at;
@@ -202,9 +202,7 @@ impl<E: Dtype, D: RecurrentDevice<E>> Autoregressive<E, D> {
         future_steps: usize,
         feeding: Feeding<'_, E, D>,
     ) -> Result<Sequence<E, D, T>> {
-        if future_steps == 0 {
-            return Err(Error::setting("future_steps", future_steps, "at least 1"));
-        }
+        check_sizes([("future_steps", future_steps)])?;
         let (batch, past_steps, _) = *past.shape();
         let features = self.dense.outputs();
         let mut teacher = Teacher::new(feeding, (batch, future_steps, features))?;
@@ -266,12 +264,7 @@ impl<'a, E: Dtype, D: Device<E>> Teacher<'a, E, D> {
         if !(0.0..=1.0).contains(&truth) {
             return Err(Error::setting("truth", truth, "a probability, from 0 to 1"));
         }
-        if let Some(future) = future {
-            let (batch, steps, features) = *future.shape();
-            check_size("the batch axis of the future", shape.0, batch)?;
-            check_size("the time axis of the future", shape.1, steps)?;
-            check_size("the features axis of the future", shape.2, features)?;
-        }
+        future.map_or(Ok(()), |future| check_shape("the future", shape, *future.shape()))?;
         Ok(Self { future, truth, rng: stream(seed, Stream::Feeding) })
     }
 

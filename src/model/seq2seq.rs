@@ -3,7 +3,7 @@ use dfdx::tensor::{Cpu, SplitTape, Storage, Tape};
 use dfdx::tensor_ops::{Device, ReshapeTo};
 use std::fmt;
 
-use crate::error::{Error, Result, check_size};
+use crate::error::{Error, Result, check_size, check_sizes};
 use crate::kernels::DecoderInput;
 use crate::kernels::seq2seq::NetworkShape;
 use crate::layers::{
@@ -251,9 +251,7 @@ impl<C: RecurrentCell, E: Dtype, D: Device<E>> Seq2Seq<C, E, D> {
 
     /// What the decoder reads, from the encoder's last output, `(B, H)`.
     fn decoder_reads(&self, last: State<E, D>, future_steps: usize) -> Result<Input<E, D>> {
-        if future_steps == 0 {
-            return Err(Error::setting("future_steps", future_steps, "at least 1"));
-        }
+        check_sizes([("future_steps", future_steps)])?;
         Ok(match self.decoder_input {
             DecoderInput::RepeatLast => Input::Repeated(last, future_steps),
             DecoderInput::Zeros => {

@@ -9,7 +9,7 @@ use super::picture::{Area, Drawing, Drawn};
 use super::shapes::{arrow, labelled_box};
 use super::style::{FUTURE, INK, PAST, PREDICTION, anchored, text};
 use super::unrolled::check_layers;
-use crate::error::{Error, Result};
+use crate::error::{Result, check_sizes};
 use crate::layers::RecurrentCell;
 use crate::model::{DecoderInput, Seq2Seq};
 
@@ -25,19 +25,15 @@ const MIDDLE: i32 = 70;
 /// states to the decoder, and the decoder predicts `future_steps` steps.
 ///
 /// # Errors
-/// [`Error::Setting`] when a number of steps is 0 or there are more than 16 layers, [`Error::Picture`] when
-/// drawing fails.
+/// [`Error::Setting`](crate::Error::Setting) when a number of steps is 0 or there are more than 16 layers,
+/// [`Error::Picture`](crate::Error::Picture) when drawing fails.
 #[cfg_attr(doc, doc = concat!("\n\n", include_str!("pictures/encoder_decoder.svg")))]
 pub fn encoder_decoder<C: RecurrentCell, E: Dtype, D: Storage<E>>(
     model: &Seq2Seq<C, E, D>,
     past_steps: usize,
     future_steps: usize,
 ) -> Result<Picture> {
-    for (name, value) in [("past_steps", past_steps), ("future_steps", future_steps)] {
-        if value == 0 {
-            return Err(Error::setting(name, value, "at least 1"));
-        }
-    }
+    check_sizes([("past_steps", past_steps), ("future_steps", future_steps)])?;
     check_layers(model.encoder().hidden_sizes().len())?;
     let diagram = Diagram {
         cell: C::NAME,

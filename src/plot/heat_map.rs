@@ -6,7 +6,7 @@ use super::Picture;
 use super::describe::{brief, extent, list, range};
 use super::picture::{Area, Drawing, Drawn};
 use super::style::{INK, PAPER, PREDICTION, anchored, text};
-use crate::error::{Error, Result, check_size};
+use crate::error::{Result, check_number, check_size};
 
 /// Rows and columns of one picture, at most.
 const MOST: usize = 30;
@@ -20,8 +20,9 @@ const TITLE: &str = "Validation MSE after training";
 /// lowest error has a frame.
 ///
 /// # Errors
-/// [`Error::Setting`] when there is no row or no column, or more than 30, [`Error::Shape`] when there is not one
-/// error for each pair, [`Error::Picture`] when drawing fails.
+/// [`Error::Setting`](crate::Error::Setting) when there is no row or no column, or more than 30,
+/// [`Error::Shape`](crate::Error::Shape) when there is not one error for each pair,
+/// [`Error::Picture`](crate::Error::Picture) when drawing fails.
 #[cfg_attr(doc, doc = concat!("\n\n", include_str!("pictures/heat_map.svg")))]
 pub fn heat_map(
     row_name: &str,
@@ -30,13 +31,8 @@ pub fn heat_map(
     columns: &[impl Display],
     errors: &[f64],
 ) -> Result<Picture> {
-    for (name, length) in
-        [("the number of rows", rows.len()), ("the number of columns", columns.len())]
-    {
-        if !(1..=MOST).contains(&length) {
-            return Err(Error::setting(name, length, format!("from 1 to {MOST}")));
-        }
-    }
+    check_number("the number of rows", rows.len(), MOST, "")?;
+    check_number("the number of columns", columns.len(), MOST, "")?;
     check_size("the number of errors (rows x columns)", rows.len() * columns.len(), errors.len())?;
     let width = LEFT + columns.len() as i32 * CELL.0 + 20;
     let height = TOP + rows.len() as i32 * CELL.1 + 62;

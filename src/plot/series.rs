@@ -8,7 +8,7 @@ use super::style::{
     self, Entry, FUTURE, Frame, HEADER, INK, Marker, PAST, PREDICTION, anchored, header,
 };
 use crate::data::{Dataset, Window};
-use crate::error::{Error, Result};
+use crate::error::{Result, check_number};
 use crate::forecast::Forecast;
 use plotters::style::text_anchor::{HPos, VPos};
 
@@ -25,8 +25,8 @@ const FRAME: Frame = Frame { margins: (8, 20), labels: (40, 62), text: (15, 13) 
 /// that have to be predicted.
 ///
 /// # Errors
-/// [`Error::Setting`] when `count` is 0, above 60, or there are fewer series; [`Error::Picture`] when
-/// drawing fails.
+/// [`Error::Setting`](crate::Error::Setting) when `count` is 0, above 60, or there are fewer series;
+/// [`Error::Picture`](crate::Error::Picture) when drawing fails.
 #[cfg_attr(doc, doc = concat!("\n\n", include_str!("pictures/examples.svg")))]
 pub fn examples(data: &Dataset, count: usize) -> Result<Picture> {
     draw("Examples of the data", data, None, None, count)
@@ -36,9 +36,8 @@ pub fn examples(data: &Dataset, count: usize) -> Result<Picture> {
 /// predicted one, all features that are predicted.
 ///
 /// # Errors
-/// [`Error::Setting`] when `count` is 0, above 60, or there are fewer series; [`Error::Shape`] when
-/// `forecast` has other sizes than the future of `data`; [`Error::Data`] when a predicted value that is
-/// drawn is not finite; [`Error::Picture`] when drawing fails.
+/// As [`examples`]; [`Error::Shape`](crate::Error::Shape) when `forecast` has other sizes than the future of
+/// `data`, and [`Error::Data`](crate::Error::Data) when a predicted value that is drawn is not finite.
 #[cfg_attr(doc, doc = concat!("\n\n", include_str!("pictures/predictions.svg")))]
 pub fn predictions(data: &Dataset, forecast: &Forecast, count: usize) -> Result<Picture> {
     draw("Predictions", data, Some(forecast), None, count)
@@ -70,14 +69,8 @@ fn draw(
     for (what, forecast) in [("the forecast", forecast), ("the errors", errors)] {
         forecast.map_or(Ok(()), |forecast| data.check_forecast(what, forecast))?;
     }
-    if count == 0 || count > data.len() {
-        let allowed = format!("from 1 to {}, the number of series", data.len());
-        return Err(Error::setting("count", count, allowed));
-    }
-    if count > MOST {
-        let allowed = format!("from 1 to {MOST}, for which a picture has room");
-        return Err(Error::setting("count", count, allowed));
-    }
+    check_number("count", count, data.len(), ", the number of series")?;
+    check_number("count", count, MOST, ", for which a picture has room")?;
     let (features, targets) = (data.features(), data.targets());
     let predicted = |Window { past, future }| {
         let past = past.chunks(features).flat_map(|step| &step[..targets]).copied().collect();

@@ -6,7 +6,7 @@ use super::describe::{count, list};
 use super::picture::{Area, Drawing, Drawn};
 use super::shapes::{arrow, labelled_box};
 use super::style::{INK, PAST, anchored, text};
-use crate::error::{Error, Result};
+use crate::error::{Result, check_number, check_sizes};
 
 /// Steps that are drawn: the first ones, and the last.
 const DRAWN_STEPS: usize = 4;
@@ -31,16 +31,12 @@ const RIGHT: i32 = 110;
 /// ```
 ///
 /// # Errors
-/// [`Error::Setting`] when there is no layer or more than 16, or a size or the number of steps is 0;
-/// [`Error::Picture`] when drawing fails.
+/// [`Error::Setting`](crate::Error::Setting) when there is no layer or more than 16, or a size or the number
+/// of steps is 0; [`Error::Picture`](crate::Error::Picture) when drawing fails.
 #[cfg_attr(doc, doc = concat!("\n\n", include_str!("pictures/unrolled.svg")))]
 pub fn unrolled(layers: &[usize], steps: usize) -> Result<Picture> {
     check_layers(layers.len())?;
-    for (name, value) in [("a layer's size", layers.iter().min()), ("steps", Some(&steps))] {
-        if value == Some(&0) {
-            return Err(Error::setting(name, 0, "at least 1"));
-        }
-    }
+    check_sizes([("a layer's size", layers.iter().copied().min().unwrap_or(0)), ("steps", steps)])?;
     let diagram = Unrolled { layers, steps };
     let width = diagram.column(diagram.drawn() - 1) + BOX.0 + RIGHT;
     let height = diagram.row(layers.len() as i32 + 2) + 6;
@@ -52,10 +48,7 @@ pub fn unrolled(layers: &[usize], steps: usize) -> Result<Picture> {
 pub(super) fn check_layers(layers: usize) -> Result<()> {
     /// As many as a model of [`Hyperparameters`](crate::train::Hyperparameters) may have.
     const MOST: usize = 16;
-    if (1..=MOST).contains(&layers) {
-        return Ok(());
-    }
-    Err(Error::setting("the number of layers", layers, format!("from 1 to {MOST}")))
+    check_number("the number of layers", layers, MOST, "")
 }
 
 struct Unrolled<'a> {

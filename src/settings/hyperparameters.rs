@@ -3,7 +3,7 @@ use std::fmt;
 
 use super::Schedule;
 use crate::Device;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_number, check_sizes};
 use crate::kernels::optimizer::Optimizer;
 
 /// Everything that is chosen before training. The defaults are the settings of exercise 1 in
@@ -108,20 +108,9 @@ impl Hyperparameters {
     /// [`Error::Setting`] with the field, its value and its range; [`Error::Device`] when this machine
     /// does not have the device.
     pub fn check(&self) -> Result<()> {
-        for (name, value, most) in [
-            ("hidden_size", self.hidden_size, 1024),
-            ("num_layers", self.num_layers, 16),
-            ("batch_size", self.batch_size, usize::MAX),
-            ("epochs", self.epochs, usize::MAX),
-        ] {
-            if value < 1 || value > most {
-                let allowed = match most {
-                    usize::MAX => "at least 1".to_owned(),
-                    most => format!("from 1 to {most}"),
-                };
-                return Err(Error::setting(name, value, allowed));
-            }
-        }
+        check_number("hidden_size", self.hidden_size, 1024, "")?;
+        check_number("num_layers", self.num_layers, 16, "")?;
+        check_sizes([("batch_size", self.batch_size), ("epochs", self.epochs)])?;
         check_part("dropout", self.dropout)?;
         // Written so that NaN fails each of them.
         let decay = self.weight_decay;

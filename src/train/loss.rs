@@ -12,7 +12,7 @@ use dfdx::tensor::{Tape, Tensor};
 use dfdx::tensor_ops::{Device, SumTo};
 
 use crate::Sequence;
-use crate::error::{Result, check_size};
+use crate::error::{Result, check_shape};
 
 /// The loss that [`fit`](crate::train::fit) minimises, without the penalty: the mean over the batch of
 /// ½ Σ (prediction − future)², summed over the time steps and features. Both are `(B, F, O)`.
@@ -33,10 +33,7 @@ pub(super) fn half_of_squares<E: Dtype + From<f32>, D: Device<E>, T: Tape<E, D>>
     truth: Sequence<E, D>,
     count: usize,
 ) -> Result<Tensor<(), E, D, T>> {
-    let ((batch, steps, features), found) = (*truth.shape(), *prediction.shape());
-    check_size("the batch axis of the prediction", batch, found.0)?;
-    check_size("the time axis of the prediction", steps, found.1)?;
-    check_size("the features axis of the prediction", features, found.2)?;
+    check_shape("the prediction", *truth.shape(), *prediction.shape())?;
     Ok((prediction - truth).square().sum() / E::from(2.0 * count as f32))
 }
 

@@ -10,7 +10,7 @@ use super::http::{Client, is_loopback};
 use super::prices::Prices;
 use super::sources::{Range, Series, bitstamp, coin_metrics, ecb};
 use super::{Day, cents, file, parse_date};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_sizes};
 use crate::file::Beside;
 
 /// Days that an exchange rate is used for after its own: Good Friday to Easter Monday.
@@ -153,9 +153,7 @@ impl BitcoinFetch {
         if first > end {
             return Err(Error::setting("first_day", first, format!("at most {end}, the last day")));
         }
-        if self.attempts == 0 {
-            return Err(Error::setting("attempts", 0, "at least 1"));
-        }
+        check_sizes([("attempts", self.attempts)])?;
         if self.timeout.is_zero() {
             return Err(Error::setting("timeout", "0 s", "above 0"));
         }

@@ -5,7 +5,7 @@ use rand_distr::StandardNormal;
 use super::check::Gaps;
 use super::prices::{Origin, Prices};
 use super::{Day, cents};
-use crate::error::{Error, Result};
+use crate::error::{Result, check_number};
 use crate::random::{Stream, stream};
 
 const FIRST_DAY: NaiveDate = NaiveDate::from_ymd_opt(2014, 9, 17).unwrap();
@@ -57,13 +57,11 @@ impl Default for SimulatedBitcoin {
 /// ```
 ///
 /// # Errors
-/// [`Error::Setting`] when `days` is outside its range, [`Error::Data`] when the walk of this seed
-/// leaves what [`Prices::load`] takes for a price.
+/// [`Error::Setting`](crate::Error::Setting) when `days` is outside its range,
+/// [`Error::Data`](crate::Error::Data) when the walk of this seed leaves what [`Prices::load`] takes for a price.
 pub fn simulated_bitcoin(settings: SimulatedBitcoin) -> Result<Prices> {
     let SimulatedBitcoin { days, seed } = settings;
-    if !(1..=10_000).contains(&days) {
-        return Err(Error::setting("days", days, "from 1 to 10000"));
-    }
+    check_number("days", days, 10_000, "")?;
     let mut rng = stream(seed, Stream::Signal);
     let mut normal = || -> f64 { rng.sample(StandardNormal) };
     let (mut log_price, mut log_rate) = (libm::log(FIRST_PRICE), libm::log(RATE));

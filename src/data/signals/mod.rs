@@ -17,7 +17,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::Dataset;
-use crate::error::{Error, Result};
+use crate::error::{Result, check_sizes};
 use crate::random::{Stream, stream};
 
 /// The sizes that all signals have.
@@ -41,13 +41,8 @@ impl Sizes {
         mut one: impl FnMut(&mut ChaCha8Rng, &mut Vec<f32>),
     ) -> Result<Dataset> {
         let Sizes { series, past_steps, future_steps, features } = self;
-        for (name, value) in
-            [("series", series), ("past_steps", past_steps), ("future_steps", future_steps)]
-        {
-            if value == 0 {
-                return Err(Error::setting(name, value, "at least 1"));
-            }
-        }
+        let steps = [("past_steps", past_steps), ("future_steps", future_steps)];
+        check_sizes([("series", series), steps[0], steps[1]])?;
         let mut past = Vec::with_capacity(series * past_steps * features);
         let mut future = Vec::with_capacity(series * future_steps * features);
         let mut values = Vec::with_capacity(self.steps() * features);

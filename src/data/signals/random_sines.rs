@@ -2,7 +2,7 @@ use std::f64::consts::{PI, TAU};
 
 use super::{Sizes, Turning, seeded, uniform};
 use crate::data::Dataset;
-use crate::error::{Error, Result};
+use crate::error::{Result, check_sizes};
 
 /// Settings of [`random_sines`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,12 +51,10 @@ impl Default for RandomSines {
 /// ```
 ///
 /// # Errors
-/// [`Error::Setting`] when the number of series, of steps or of sines is 0.
+/// [`Error::Setting`](crate::Error::Setting) when the number of series, of steps or of sines is 0.
 pub fn random_sines(settings: RandomSines) -> Result<Dataset> {
     let RandomSines { series, past_steps, future_steps, num_signals, offset, seed } = settings;
-    if num_signals == 0 {
-        return Err(Error::setting("num_signals", num_signals, "at least 1"));
-    }
+    check_sizes([("num_signals", num_signals)])?;
     let sizes = Sizes { series, past_steps, future_steps, features: 1 };
     let step = 2.0 * PI / 30.0;
     let mut sum = vec![0.0; sizes.steps()];
