@@ -1,6 +1,6 @@
 use polars::prelude::*;
 use std::fs::{self, File};
-use std::io::{self, BufRead};
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
 use super::prices::{Origin, Prices, rows};
@@ -88,62 +88,19 @@ fn story(path: &Path) -> (String, Option<String>) {
     (format!(" from {source}, fetched {fetched}, euros {eur}"), warning)
 }
 
-/// Why a file cannot be used.
-pub(super) enum Problem {
-    Io(io::Error),
-    Content(String),
+/// How the reader of a file finds a row: in text, from 1 and with the header,
+fn line(row: usize) -> String {
+    format!("line {}", row + 2)
 }
 
-impl Problem {
-    pub(super) fn at(self, path: &Path) -> Error {
-        match self {
-            Self::Io(source) => Error::io(path, source),
-            Self::Content(reason) => Error::prices(path, reason),
-        }
-    }
-
-    /// Of prices that are in no file.
-    pub(super) fn without_file(self) -> Error {
-        match self {
-            Self::Io(source) => Error::Data(source.to_string()),
-            Self::Content(reason) => Error::Data(reason),
-        }
-    }
+/// and in a frame, from 1.
+pub(super) fn row(row: usize) -> String {
+    format!("row {}", row + 1)
 }
 
-impl From<io::Error> for Problem {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl From<String> for Problem {
-    fn from(reason: String) -> Self {
-        Self::Content(reason)
-    }
-}
-
-impl From<PolarsError> for Problem {
-    fn from(error: PolarsError) -> Self {
-        Self::Content(format!("polars: {error}"))
-    }
-}
-
-/// How the reader of a file counts its rows.
-pub(super) enum Place {
-    /// From 1, with the header.
-    Line,
-    /// From 1, without.
-    Row,
-}
-
-impl Place {
-    pub(super) fn of(&self, row: usize) -> String {
-        match self {
-            Self::Line => format!("line {}", row + 2),
-            Self::Row => format!("row {}", row + 1),
-        }
-    }
+/// What polars says, as a reason.
+pub(super) fn polars(error: PolarsError) -> String {
+    format!("polars: {error}")
 }
 
 enum Format {
@@ -152,22 +109,27 @@ enum Format {
 }
 
 impl Format {
-    fn of(path: &Path) -> Result<Self, Problem> {
+    fn of(path: &Path) -> Result<Self, String> {
         match path.extension().and_then(|ending| ending.to_str()) {
             Some("csv") => Ok(Self::Csv),
             Some("parquet") => Ok(Self::Parquet),
-            _ => Err("the name of the file must end in .csv or .parquet".to_owned().into()),
+            _ => Err("the name of the file must end in .csv or .parquet".to_owned()),
         }
     }
 }
 
-/// The rows of a file, not yet checked.
-pub(super) fn read(path: &Path) -> Result<(Vec<Day>, Place), Problem> {
-    match Format::of(path)? {
-        Format::Csv => Ok((read_csv(&fs::read(path)?)?, Place::Line)),
+/// The rows of a file, not yet checked, and what its reader calls them.
+pub(super) fn read(path: &Path) -> Result<(Vec<Day>, fn(usize) -> String)> {
+    let (refused, io) = (|reason| Error::prices(path, reason), |error| Error::io(path, error));
+    match Format::of(path).map_err(refused)? {
+        Format::Csv => {
+            let content = fs::read(path).map_err(io)?;
+            Ok((read_csv(&content).map_err(refused)?, line))
+        }
         Format::Parquet => {
-            let frame = ParquetReader::new(File::open(path)?).finish()?;
-            Ok((rows(&frame)?, Place::Row))
+            let frame = ParquetReader::new(File::open(path).map_err(io)?).finish();
+            let rows = frame.map_err(polars).and_then(|frame| rows(&frame));
+            Ok((rows.map_err(refused)?, row))
         }
     }
 }
@@ -183,7 +145,7 @@ fn read_csv(content: &[u8]) -> Result<Vec<Day>, String> {
     };
     let (date, usd, eur) = (column("date")?, column("usd")?, column("eur")?);
     let day = |(row, record): (usize, csv::Result<csv::StringRecord>)| {
-        let (line, record) = (Place::Line.of(row), record.map_err(|error| error.to_string())?);
+        let (line, record) = (line(row), record.map_err(|error| error.to_string())?);
         if record.len() != header.len() {
             let (found, wanted) = (record.len(), header.len());
             let text: String = Vec::from_iter(&record).join(",").chars().take(80).collect();
@@ -218,9 +180,9 @@ fn check_lines(content: &[u8]) -> Result<(), String> {
 }
 
 /// The column of that name.
-pub(super) fn column<'a>(frame: &'a DataFrame, name: &str) -> Result<&'a Column, Problem> {
+pub(super) fn column<'a>(frame: &'a DataFrame, name: &str) -> Result<&'a Column, String> {
     let names = || frame.get_column_names().into_iter().map(|found| found.as_str());
-    frame.column(name).map_err(|_| no_column(name, names()).into())
+    frame.column(name).map_err(|_| no_column(name, names()))
 }
 
 fn no_column<'a>(name: &str, found: impl Iterator<Item = &'a str>) -> String {
@@ -229,14 +191,13 @@ fn no_column<'a>(name: &str, found: impl Iterator<Item = &'a str>) -> String {
 }
 
 /// What a file of that name holds for a data frame.
-pub(super) fn content(frame: &DataFrame, path: &Path) -> Result<Vec<u8>, Problem> {
+pub(super) fn content(frame: &DataFrame, path: &Path) -> Result<Vec<u8>, String> {
     let (mut content, mut frame) = (Vec::new(), frame.clone());
     match Format::of(path)? {
-        Format::Csv => CsvWriter::new(&mut content).finish(&mut frame)?,
-        Format::Parquet => {
-            ParquetWriter::new(&mut content).finish(&mut frame)?;
-        }
+        Format::Csv => CsvWriter::new(&mut content).finish(&mut frame),
+        Format::Parquet => ParquetWriter::new(&mut content).finish(&mut frame).map(|_| ()),
     }
+    .map_err(polars)?;
     Ok(content)
 }
 

@@ -52,9 +52,8 @@ impl Prices {
     /// As [`Prices::load`].
     pub fn load_with(path: impl AsRef<Path>, gaps: Gaps) -> Result<Self> {
         let path = path.as_ref();
-        file::read(path)
-            .and_then(|(rows, place)| Self::checked(&rows, |row| place.of(row), gaps))
-            .map_err(|problem| problem.at(path))
+        let (rows, place) = file::read(path)?;
+        Self::checked(&rows, place, gaps).map_err(|reason| Error::prices(path, reason))
     }
 
     /// Checks a data frame with the columns `date` (Date), `usd` and `eur` (Float64) in the same way.
@@ -62,22 +61,15 @@ impl Prices {
     /// # Errors
     /// [`Error::Data`](crate::Error::Data) for the reasons of [`Prices::load`], with rows counted from 1.
     pub fn from_frame(frame: &DataFrame, gaps: Gaps) -> Result<Self> {
-        rows(frame)
-            .and_then(|rows| Self::checked(&rows, |row| file::Place::Row.of(row), gaps))
-            .map_err(file::Problem::without_file)
+        rows(frame).and_then(|rows| Self::checked(&rows, file::row, gaps)).map_err(Error::Data)
     }
 
     /// Checks days that were computed or fetched, which have no row but their date.
     pub(super) fn from_days(days: &[Day], gaps: Gaps) -> Result<Self> {
-        Self::checked(days, |row| format!("day {}", row + 1), gaps)
-            .map_err(file::Problem::without_file)
+        Self::checked(days, |row| format!("day {}", row + 1), gaps).map_err(Error::Data)
     }
 
-    fn checked(
-        rows: &[Day],
-        place: impl Fn(usize) -> String,
-        gaps: Gaps,
-    ) -> Result<Self, file::Problem> {
+    fn checked(rows: &[Day], place: impl Fn(usize) -> String, gaps: Gaps) -> Result<Self, String> {
         let (days, warnings) = check(rows, place, gaps)?;
         let dates: Vec<i32> = days.iter().map(|day| (day.date - EPOCH).num_days() as i32).collect();
         let column = |name: &str, of: fn(&Day) -> f64| {
@@ -85,7 +77,7 @@ impl Prices {
         };
         let dates = Int32Chunked::from_vec("date".into(), dates).into_date().into_column();
         let columns = vec![dates, column("usd", |day| day.usd), column("eur", |day| day.eur)];
-        let frame = DataFrame::new(days.len(), columns)?;
+        let frame = DataFrame::new(days.len(), columns).map_err(file::polars)?;
         Ok(Self { frame, warnings, origin: None })
     }
 
@@ -117,9 +109,8 @@ impl Prices {
 
     /// Writes such a file beside its place.
     pub(super) fn beside(&self, path: &Path) -> Result<Beside> {
-        file::content(&self.frame, path)
-            .and_then(|content| Ok(Beside::write(path, &content)?))
-            .map_err(|problem| problem.at(path))
+        let content = file::content(&self.frame, path).map_err(|e| Error::prices(path, e))?;
+        Beside::write(path, &content).map_err(|e| Error::io(path, e))
     }
 
     /// The days, for what is computed from them.
@@ -147,20 +138,18 @@ impl fmt::Display for Prices {
 }
 
 /// The rows of a frame with typed columns.
-pub(super) fn rows(frame: &DataFrame) -> Result<Vec<Day>, file::Problem> {
+pub(super) fn rows(frame: &DataFrame) -> Result<Vec<Day>, String> {
     let typed = |name: &str, wanted: DataType| {
         let column = file::column(frame, name)?;
         if *column.dtype() == wanted {
             return Ok(column);
         }
         let found = column.dtype();
-        Err(file::Problem::Content(format!(
-            "column {name} is {found:?}, but it must be {wanted:?}"
-        )))
+        Err(format!("column {name} is {found:?}, but it must be {wanted:?}"))
     };
-    let dates = typed("date", DataType::Date)?.date()?;
-    let (usd, eur) = (typed("usd", DataType::Float64)?, typed("eur", DataType::Float64)?);
-    let (usd, eur) = (usd.f64()?, eur.f64()?);
+    let dates = typed("date", DataType::Date)?.date().map_err(file::polars)?;
+    let price = |name| typed(name, DataType::Float64)?.f64().map_err(file::polars);
+    let (usd, eur) = (price("usd")?, price("eur")?);
     let one = |row: usize| {
         let empty = |name: &str| format!("row {}: there is no {name}", row + 1);
         Ok(Day {
@@ -169,5 +158,5 @@ pub(super) fn rows(frame: &DataFrame) -> Result<Vec<Day>, file::Problem> {
             eur: eur.get(row).ok_or_else(|| empty("eur"))?,
         })
     };
-    (0..frame.height()).map(one).collect::<Result<_, String>>().map_err(file::Problem::Content)
+    (0..frame.height()).map(one).collect()
 }
