@@ -41,12 +41,10 @@ impl<C: RecurrentCell> Seq2Seq<C> {
     pub fn predict(&self, data: &Dataset) -> Result<Forecast> {
         self.predictor().predict(data)
     }
-}
 
-impl<C: RecurrentCell> Seq2Seq<C> {
     /// What the encoder keeps of every series of `data`: the last states of all of its layers side by
-    /// side, from the bottom up, `(n, H + … + H)`, row-major; in an LSTM the hidden and the cell state of each. It is all that the decoder gets to know
-    /// of the past.
+    /// side, from the bottom up, `(n, H + … + H)`, row-major; in an LSTM the hidden and the cell state of
+    /// each. It is all that the decoder gets to know of the past.
     ///
     /// # Errors
     /// [`Error::Shape`] when the features of `data` are not those of the model,
@@ -84,36 +82,34 @@ impl Predictor {
         let what = "the number of features of the data";
         check_size(what, self.network.shape().features, data.features())?;
         let work = interrupt::watch();
-        let values = predict_while(&self.network, data, &|| !work.interrupted())
-            .ok_or(Error::PredictionInterrupted)?;
+        let values = predict_while(&self.network, data, false, &|| !work.interrupted())?;
         Forecast::new(values, data.future_steps(), self.network.shape().outputs)
     }
 }
 
-/// Predicts every series of `data`, unless `go_on` returns false before the last one.
+/// Predicts every series of `data`, `(n, F, O)`. Where it `yields`, it enters the thread pool for a part of the
+/// series at a time, so that other work can come between.
+///
+/// # Errors
+/// [`Error::PredictionInterrupted`] when `go_on` returns false before the last one.
 pub(crate) fn predict_while(
     network: &Network,
     data: &Dataset,
+    yields: bool,
     go_on: &(dyn Fn() -> bool + Sync),
-) -> Option<Vec<f32>> {
-    network.predict_while(data.past(), data.past_steps(), data.future_steps(), go_on)
-}
-
-/// As [`predict_while`], but enters the thread pool for a part of the series at a time, so that other work
-/// can come between.
-pub(crate) fn predict_in_chunks(
-    network: &Network,
-    data: &Dataset,
-    go_on: &(dyn Fn() -> bool + Sync),
-) -> Option<Vec<f32>> {
+) -> Result<Vec<f32>> {
     let (past_steps, future_steps) = (data.past_steps(), data.future_steps());
+    let predict = |past: &[f32]| {
+        let predicted = network.predict_while(past, past_steps, future_steps, go_on);
+        predicted.ok_or(Error::PredictionInterrupted)
+    };
+    if !yields {
+        return predict(data.past());
+    }
     let chunk = chunk(network.shape().num_weights(), past_steps + future_steps);
     let (of_series, _) = data.sizes();
-    let mut all = Vec::with_capacity(data.future().len());
-    for past in data.past().chunks(chunk.saturating_mul(of_series)) {
-        all.extend(network.predict_while(past, past_steps, future_steps, go_on)?);
-    }
-    Some(all)
+    let parts = data.past().chunks(chunk.saturating_mul(of_series));
+    Ok(parts.map(predict).collect::<Result<Vec<_>>>()?.concat())
 }
 
 /// The number of series to compute between two looks at the interrupt flag, by a network that uses each

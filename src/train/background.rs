@@ -4,15 +4,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::engine::{Step, Watch};
-use super::progress::{errors, seconds_left};
+use super::progress::Facts;
 use crate::error::{Error, Result};
-use crate::history::{End, Epoch, History};
+use crate::history::{End, History};
 use crate::interrupt;
 use crate::model::Seq2Seq;
-use crate::settings::Hyperparameters;
 
 /// How often [`Training::finish`] looks for an interrupt.
 const POLL: Duration = Duration::from_millis(20);
@@ -43,58 +42,41 @@ pub struct Training<M = Seq2Seq> {
     thread: Option<JoinHandle<Result<(M, History)>>>,
     /// Disconnected when the thread ends. In a mutex, so that threads can share the training.
     ended: Mutex<Receiver<()>>,
-    hyperparameters: Hyperparameters,
 }
 
 /// What the training and whoever looks at it both see.
 struct Shared {
     stop: AtomicBool,
-    progress: Mutex<Progress>,
-}
-
-struct Progress {
-    started: Instant,
-    /// Epochs that were done when it started.
-    first: usize,
-    /// All that are done.
-    epochs: Vec<Epoch>,
-    /// Steps that are done in the one after them, and all its steps.
-    step: (usize, usize),
+    progress: Mutex<Facts>,
 }
 
 impl Shared {
-    fn progress(&self) -> MutexGuard<'_, Progress> {
+    fn progress(&self) -> MutexGuard<'_, Facts> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<M: Send + 'static> Training<M> {
-    /// Starts `work`, a training that goes on after these epochs, in a thread.
+    /// Starts `work`, a training of which these are the facts, in a thread.
     pub(super) fn start(
-        hyperparameters: Hyperparameters,
-        epochs: Vec<Epoch>,
+        facts: Facts,
         work: impl FnOnce(&mut Watch<'_>) -> Result<(M, History)> + Send + 'static,
     ) -> Result<Self> {
-        let (started, first) = (Instant::now(), epochs.len());
-        let progress = Mutex::new(Progress { started, first, epochs, step: (0, 1) });
-        let shared = Arc::new(Shared { stop: AtomicBool::new(false), progress });
+        let (stop, progress) = (AtomicBool::new(false), Mutex::new(facts));
+        let shared = Arc::new(Shared { stop, progress });
         let watched = Arc::clone(&shared);
         let (ends, ended) = channel();
         let work = move || {
             let _ends = ends;
             work(&mut Watch {
                 after_step: &mut |step: &Step| {
-                    watched.progress().step = (step.number, step.steps);
+                    watched.progress().after_step(step);
                     match watched.stop.load(Ordering::Relaxed) {
                         true => ControlFlow::Break(End::Stopped),
                         false => ControlFlow::Continue(()),
                     }
                 },
-                after_epoch: &mut |_, epoch| {
-                    let mut progress = watched.progress();
-                    progress.epochs.push(*epoch);
-                    progress.step.0 = 0;
-                },
+                after_epoch: &mut |_, epoch| watched.progress().epochs.push(*epoch),
                 // An interrupt is for the cell that runs, which is another one.
                 interrupted: &|| false,
                 yields: true,
@@ -103,7 +85,7 @@ impl<M: Send + 'static> Training<M> {
         let thread = thread::Builder::new().name("training".to_owned()).spawn(work);
         let none = |error| Error::Training(format!("there is no thread for the training: {error}"));
         let thread = Some(thread.map_err(none)?);
-        Ok(Self { shared, thread, ended: Mutex::new(ended), hyperparameters })
+        Ok(Self { shared, thread, ended: Mutex::new(ended) })
     }
 }
 
@@ -159,24 +141,7 @@ impl<M> Drop for Training<M> {
 impl<M> fmt::Display for Training<M> {
     /// How far it is, and how long it will take.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let progress = self.shared.progress();
-        let (step, steps) = progress.step;
-        let done = progress.epochs.len() as f64 + step as f64 / steps as f64;
-        let elapsed = progress.started.elapsed();
-        write!(f, "epoch {:.1} of {}", done, self.hyperparameters.epochs)?;
-        if let Some(epoch) = progress.epochs.last() {
-            f.write_str(&errors(epoch, ", "))?;
-        }
-        if !self.is_running() {
-            return write!(f, ", ended");
-        }
-        write!(f, ", {:.0} s so far", elapsed.as_secs_f64())?;
-        let first = progress.first as f64;
-        if done > first {
-            let left = seconds_left(&self.hyperparameters, elapsed, done, first);
-            write!(f, ", {left:.0} s to go")?;
-        }
-        Ok(())
+        f.write_str(&self.shared.progress().line(self.is_running()))
     }
 }
 
@@ -190,7 +155,7 @@ impl<M> fmt::Debug for Training<M> {
 mod tests {
     use super::*;
     use crate::data::{SineCosine, sine_cosine};
-    use std::time::Duration;
+    use crate::settings::Hyperparameters;
 
     #[test]
     fn a_training_that_nobody_holds_ends() {
@@ -204,6 +169,6 @@ mod tests {
         while Arc::strong_count(&shared) > 1 {
             thread::sleep(Duration::from_millis(1));
         }
-        assert!(!shared.progress().epochs.is_empty() || shared.progress().step.0 > 0);
+        assert!(shared.progress().has_begun());
     }
 }

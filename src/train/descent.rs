@@ -4,6 +4,7 @@ use dfdx::tensor_ops::Device;
 use crate::error::{Error, Result, check_size};
 use crate::kernels::optimizer::{self, Optimizer, Settings, clip_factor};
 use crate::layers::{Parameter, ParameterMut, Parameters};
+use crate::settings::Hyperparameters;
 
 /// The steps of an optimiser, for a training loop of one's own. The formulas are those of [`Optimizer`].
 ///
@@ -69,6 +70,23 @@ impl Default for Descent {
 }
 
 impl Descent {
+    /// What the hyperparameters say of it.
+    pub(super) fn of(hyperparameters: &Hyperparameters) -> Self {
+        let Hyperparameters { optimizer, learning_rate, weight_decay, clip_norm, .. } =
+            *hyperparameters;
+        Self { optimizer, learning_rate, weight_decay, clip_norm, memory: Memory::default() }
+    }
+
+    /// The same for the kernels.
+    pub(super) fn settings(&self) -> Settings {
+        Settings {
+            optimizer: self.optimizer,
+            learning_rate: self.learning_rate as f32,
+            weight_decay: self.weight_decay as f32,
+            clip_norm: self.clip_norm,
+        }
+    }
+
     /// Moves every weight of `model` one step against its gradient, and returns the length that the gradient
     /// had, without the penalty. Always give it the same model: it remembers the gradients of each weight.
     ///
@@ -95,20 +113,15 @@ impl Descent {
             weights.extend(parameter.as_ref().to_vec());
             gradient.extend(gradient_of(&parameter.as_ref(), &mut gradients)?);
         }
+        let settings = self.settings();
         let Memory { momentum, square, steps } = &mut self.memory;
         if *steps == 0 {
             (*momentum, *square) = (vec![0.0; weights.len()], vec![0.0; weights.len()]);
         }
         check_size("the number of weights of the model", momentum.len(), weights.len())?;
         *steps = steps.saturating_add(1);
-        let norm = gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
+        let norm = optimizer::norm(&gradient);
         let scale = self.clip_norm.map_or(1.0, |most| clip_factor(norm, most));
-        let settings = Settings {
-            optimizer: self.optimizer,
-            learning_rate: self.learning_rate as f32,
-            weight_decay: self.weight_decay as f32,
-            clip_norm: self.clip_norm,
-        };
         optimizer::update(settings, *steps, scale, &gradient, &mut weights, momentum, square);
         let mut rest = &weights[..];
         for (_, parameter) in &mut parameters {

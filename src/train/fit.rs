@@ -13,10 +13,13 @@ use crate::layers::{Parameters, RecurrentCell};
 use crate::model::Seq2Seq;
 use crate::settings::Hyperparameters;
 
-/// Trains `model` on `train` and measures it on `validation` after each epoch, and shows the progress: the
-/// training that [`Trainer`] describes, with its errors.
+/// Trains `model` on `train` and measures it on `validation` after each epoch, and shows the progress.
 ///
-/// Scale both parts first.
+/// Minimises the mean over each batch of ½ Σ (prediction − future)², summed over the F steps and O targets,
+/// plus the penalty λ · ½ Σ w² over all weights w; λ is `weight_decay`. Scale both parts first.
+///
+/// After an interrupt the model keeps the weights of the last step. After a divergence, or any other error, it
+/// has the weights of the last epoch before. [`Trainer`] tells the rest, and combines it with checkpoints.
 ///
 /// # Errors
 /// As [`Trainer`].

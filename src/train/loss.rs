@@ -6,6 +6,10 @@
 //! ```
 //!
 //! A network that predicts the future at every step of the past has the mean of the loss over the P steps.
+//!
+//! The tape computes the loss here, in [`half_of_squares`]. The fused kernels compute [`LOSS`], with its
+//! gradient, where a tile has its predictions: in `Residual` of `crates/kernels/src/seq2seq/step.rs`, and on a
+//! GPU in `train_step.cu` and `operations.cu` of `crates/kernels-cuda/src`.
 
 use dfdx::shapes::{Dtype, HasShape};
 use dfdx::tensor::{Tape, Tensor};
@@ -13,6 +17,10 @@ use dfdx::tensor_ops::{Device, SumTo};
 
 use crate::Sequence;
 use crate::error::{Result, check_shape};
+use crate::kernels::seq2seq::Loss;
+
+/// The name of the loss among the fused kernels.
+pub(super) const LOSS: Loss = Loss::HalfSum;
 
 /// The loss that [`fit`](crate::train::fit) minimises, without the penalty: the mean over the batch of
 /// ½ Σ (prediction − future)², summed over the time steps and features. Both are `(B, F, O)`.

@@ -38,14 +38,14 @@ enum Out {
     Lines(Lines),
 }
 
-/// The facts that all three show.
-struct Facts {
+/// How far a training is: what all three show, and a [`Training`](super::Training) as well.
+pub(super) struct Facts {
     hyperparameters: Hyperparameters,
     started: Instant,
     /// Epochs that were done when it started.
     first: usize,
     /// All that are done.
-    epochs: Vec<Epoch>,
+    pub(super) epochs: Vec<Epoch>,
     /// The step that was taken last: number of its epoch, number in it, steps of an epoch.
     step: Option<(usize, usize, usize)>,
 }
@@ -61,18 +61,11 @@ impl Progress {
         } else {
             Out::Lines(Lines { shown: now, total: 0.0, steps: 0 })
         };
-        let facts = Facts {
-            hyperparameters: *hyperparameters,
-            started: now,
-            first: epochs.len(),
-            epochs: epochs.to_vec(),
-            step: None,
-        };
-        Self { facts, out }
+        Self { facts: Facts::new(hyperparameters, epochs), out }
     }
 
     pub(super) fn after_step(&mut self, step: &Step) {
-        self.facts.step = Some((step.epoch, step.number, step.steps));
+        self.facts.after_step(step);
         match &mut self.out {
             Out::Lines(lines) => lines.after_step(step, &self.facts),
             _ => self.refresh(),
@@ -114,7 +107,7 @@ impl Progress {
         let Self { facts, out } = self;
         match out {
             Out::Notebook { mut display, .. } => {
-                if facts.step.is_none() && !display.is_shown() {
+                if !facts.has_begun() && !display.is_shown() {
                     return;
                 }
                 let headline = facts.last_headline(outcome);
@@ -132,7 +125,7 @@ impl Progress {
                     (Ok(_), Some(epoch)) => {
                         println!("{}", facts.epoch_line(facts.epochs.len(), epoch));
                     }
-                    _ if facts.step.is_some() => println!("{}", facts.last_headline(outcome)),
+                    _ if facts.has_begun() => println!("{}", facts.last_headline(outcome)),
                     _ => {}
                 }
             }
@@ -142,6 +135,26 @@ impl Progress {
 }
 
 impl Facts {
+    /// Of a training that begins, or goes on after `epochs`.
+    pub(super) fn new(hyperparameters: &Hyperparameters, epochs: &[Epoch]) -> Self {
+        Self {
+            hyperparameters: *hyperparameters,
+            started: Instant::now(),
+            first: epochs.len(),
+            epochs: epochs.to_vec(),
+            step: None,
+        }
+    }
+
+    pub(super) fn after_step(&mut self, step: &Step) {
+        self.step = Some((step.epoch, step.number, step.steps));
+    }
+
+    /// Whether a step was taken.
+    pub(super) fn has_begun(&self) -> bool {
+        self.step.is_some()
+    }
+
     /// Epochs that are done, and the part of the next one.
     fn done(&self) -> f64 {
         match self.step {
@@ -157,9 +170,12 @@ impl Facts {
         self.done() / self.hyperparameters.epochs as f64
     }
 
+    /// How long the training still takes, as fast as it has been so far.
     fn seconds_left(&self) -> f64 {
-        let first = self.first as f64;
-        seconds_left(&self.hyperparameters, self.started.elapsed(), self.done(), first)
+        let Hyperparameters { epochs, max_seconds, .. } = self.hyperparameters;
+        let (elapsed, done) = (self.started.elapsed().as_secs_f64(), self.done());
+        let left = elapsed / (done - self.first as f64) * (epochs as f64 - done);
+        left.min(max_seconds.map_or(f64::INFINITY, |seconds| seconds - elapsed)).max(0.0)
     }
 
     /// The epoch that the last step belongs to.
@@ -194,6 +210,20 @@ impl Facts {
                 )
             }
             _ => format!("{how} after epoch {epoch} of {epochs}{}", self.errors()),
+        }
+    }
+
+    /// A line for one who looks at the training.
+    pub(super) fn line(&self, is_running: bool) -> String {
+        let (done, epochs) = (self.done(), self.hyperparameters.epochs);
+        let line = format!("epoch {done:.1} of {epochs}{}", self.errors());
+        if !is_running {
+            return line + ", ended";
+        }
+        let line = format!("{line}, {:.0} s so far", self.started.elapsed().as_secs_f64());
+        match done > self.first as f64 {
+            true => format!("{line}, {:.0} s to go", self.seconds_left()),
+            false => line,
         }
     }
 
@@ -259,22 +289,8 @@ fn terminal_bar() -> ProgressBar {
     bar
 }
 
-/// How long a training still takes, of which `done` epochs are done, after `elapsed` for those but the
-/// `first` ones.
-pub(super) fn seconds_left(
-    hyperparameters: &Hyperparameters,
-    elapsed: Duration,
-    done: f64,
-    first: f64,
-) -> f64 {
-    let elapsed = elapsed.as_secs_f64();
-    let left = elapsed / (done - first) * (hyperparameters.epochs as f64 - done);
-    let allowed = hyperparameters.max_seconds.map_or(f64::INFINITY, |seconds| seconds - elapsed);
-    left.min(allowed).max(0.0)
-}
-
 /// The errors of an epoch on the parts that there are, each after `before`.
-pub(super) fn errors(epoch: &Epoch, before: &str) -> String {
+fn errors(epoch: &Epoch, before: &str) -> String {
     let Epoch { train_mse, validation_mse, .. } = epoch;
     let train = format!("{before}train MSE {train_mse:.5}");
     match epoch.is_validated() {

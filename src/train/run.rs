@@ -1,6 +1,8 @@
 //! The one loop of all trainings. Whatever computes, it owns the course (schedule, patience, time limit), the
 //! checkpoint, and what is left after an end of any kind.
 
+use dfdx::tensor_ops::Device;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Instant;
 
 use super::checkpoint::{Checkpoint, Found};
@@ -11,6 +13,7 @@ use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::evaluate::{mse, mse_of_feature};
 use crate::history::{Epoch, History};
+use crate::layers::{Parameters, flat_weights, set_flat_weights};
 use crate::model::Layout;
 use crate::settings::Hyperparameters;
 
@@ -103,6 +106,19 @@ pub(super) fn run(
         *weights = best;
     }
     Ok(history)
+}
+
+/// Calls `train` with a model and its weights, and gives the model those that this leaves: after a panic, as
+/// one of a forward pass in a cell, too.
+pub(super) fn with_weights<D: Device<f32>, M: Parameters<f32, D> + ?Sized>(
+    model: &mut M,
+    train: impl FnOnce(&mut M, &mut Vec<f32>) -> Result<History>,
+) -> Result<History> {
+    let mut weights = flat_weights(model);
+    // What a panic leaves half done are the model's weights, which are replaced.
+    let outcome = catch_unwind(AssertUnwindSafe(|| train(model, &mut weights)));
+    set_flat_weights(model, &weights);
+    outcome.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// The errors after the steps of an epoch, with the weights that they have led to.

@@ -7,7 +7,7 @@ use super::background::Training;
 use super::checkpoint::{Checkpoint, Found};
 use super::engine::{Step, Watch};
 use super::engines::tape::{Closure, OnTape, Traced};
-use super::progress::Progress;
+use super::progress::{Facts, Progress};
 use super::run::{Job, Trainable};
 use crate::Device;
 use crate::data::Dataset;
@@ -55,8 +55,8 @@ use crate::settings::Hyperparameters;
 ///
 /// # Ends
 /// An interrupt (Ctrl-C, or *Interrupt the kernel*) ends a training after the current step, and the model keeps
-/// the weights of that step. After any other error it has the weights of the last epoch before, which are
-/// those it came with where there was none.
+/// the weights of that step. After any other error, or a panic of its forward pass, it has the weights of the
+/// last epoch before, which are those it came with where there was none.
 ///
 /// # Errors
 /// Whatever begins a training returns
@@ -301,8 +301,8 @@ impl<'a> Trainer<'a> {
         let hyperparameters = self.hyperparameters;
         let (train, validation) = (train.clone(), self.validation.cloned());
         let found = checkpoint.as_ref().and_then(Checkpoint::found);
-        let done = found.map_or(Vec::new(), |found| found.epochs().to_vec());
-        Training::start(hyperparameters, done, move |watch| {
+        let facts = Facts::new(&hyperparameters, found.map_or(&[], Found::epochs));
+        Training::start(facts, move |watch| {
             let (hyperparameters, validation) = (&hyperparameters, validation.as_ref());
             work(&mut Job { hyperparameters, train: &train, validation, checkpoint }, watch)
         })

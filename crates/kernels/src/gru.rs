@@ -40,18 +40,12 @@ const UNITS: usize = PANEL / 3;
 impl Cell for Gru {
     const GATES: usize = 3;
     const SAVED: usize = 4;
-    const INPUT: usize = 0;
     const RECURRENT: usize = 1;
 
     /// Saved n, r, z are rows n, r, z of weights in the order r, z, n.
     #[inline(always)]
     fn input_row(k: usize, hidden: usize) -> usize {
         if k < hidden { k + 2 * hidden } else { k - hidden }
-    }
-
-    #[inline(always)]
-    fn recurrent_row(k: usize, _hidden: usize) -> usize {
-        k
     }
 
     fn new_recurrent(hidden: usize) -> Panels {

@@ -100,8 +100,14 @@ pub fn clip_factor(norm: f64, clip_norm: f64) -> f64 {
     (clip_norm / (norm + 1e-6)).min(1.0)
 }
 
+/// The length of a gradient, √(Σ g²), added up in an order that does not depend on the threads.
+pub fn norm(gradient: &[f32]) -> f64 {
+    let squares: Vec<f64> = gradient.par_chunks(CHUNK).map(squared_length).collect();
+    squares.iter().sum::<f64>().sqrt()
+}
+
 /// The sum of squares of a range of a gradient. The order of the additions is fixed.
-pub(crate) fn squared_length(gradient: &[f32]) -> f64 {
+fn squared_length(gradient: &[f32]) -> f64 {
     // As many sums as fill the vector registers, each of them independent of the others.
     let mut sums = [0.0; 16];
     for values in gradient.chunks(sums.len()) {
@@ -185,19 +191,10 @@ impl Kernel for Update<'_> {
 impl Update<'_> {
     /// Updates, chunk by chunk where other threads can help.
     pub(crate) fn chunks(self, level: Level) {
-        let Update { settings, step, scale, gradient, weights, momentum, square } = self;
-        if weights.len() <= CHUNK {
-            // Not worth entering the thread pool.
-            return level.run(Update {
-                settings,
-                step,
-                scale,
-                gradient,
-                weights,
-                momentum,
-                square,
-            });
+        if self.weights.len() <= CHUNK {
+            return level.run(self); // not worth entering the thread pool
         }
+        let Update { settings, step, scale, gradient, weights, momentum, square } = self;
         let states = momentum.par_chunks_mut(CHUNK).zip(square.par_chunks_mut(CHUNK));
         let weights = weights.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK));
         weights.zip(states).for_each(|((weights, gradient), (momentum, square))| {

@@ -5,16 +5,16 @@ use crate::data::Dataset;
 use crate::error::{Error, Result, check_size};
 use crate::history::History;
 use crate::kernels::level::Level;
-use crate::kernels::optimizer::Settings;
 use crate::kernels::recurrent::CellKind;
-use crate::kernels::seq2seq::{Dropout, Loss, TrainStep, Windows};
-use crate::layers::{RecurrentCell, flat_weights, set_flat_weights};
-use crate::model::{Layout, Seq2Seq, predict_in_chunks, predict_while};
+use crate::kernels::seq2seq::{Dropout, TrainStep, Windows};
+use crate::layers::{RecurrentCell, flat_weights};
+use crate::model::{Layout, Seq2Seq, predict_while};
 use crate::settings::Hyperparameters;
 use crate::train::checkpoint::Found;
-use crate::train::descent::Memory;
+use crate::train::descent::{Descent, Memory};
 use crate::train::engine::{Engine, Steps, Watch};
-use crate::train::run::{Job, Trainable, run};
+use crate::train::loss::LOSS;
+use crate::train::run::{Job, Trainable, run, with_weights};
 
 impl<C: RecurrentCell> Trainable for Seq2Seq<C> {
     fn check(
@@ -62,26 +62,37 @@ impl<C: RecurrentCell> Trainable for Seq2Seq<C> {
     }
 
     fn train(&mut self, job: &mut Job<'_>, watch: &mut Watch<'_>) -> Result<History> {
-        let mut weights = flat_weights(self);
-        let outcome = match job.hyperparameters.device {
+        let (train, yields) = (job.train, watch.yields);
+        with_weights(self, |model, weights| match job.hyperparameters.device {
             #[cfg(feature = "cuda")]
             Device::Cuda(gpu) => crate::device::cuda::guarded(gpu, || {
-                run(&mut super::gpu::engine(gpu, self, job)?, &mut weights, job, watch)
+                run(&mut super::gpu::engine(gpu, model, job, yields)?, weights, job, watch)
             }),
-            _ => run(&mut Fused::new(self, job, watch.yields), &mut weights, job, watch),
-        };
-        set_flat_weights(self, &weights);
-        outcome
+            _ => {
+                let step = step(model, train, job.hyperparameters);
+                run(&mut Fused { step, train, yields }, weights, job, watch)
+            }
+        })
     }
 }
 
-pub(super) fn settings(hyperparameters: &Hyperparameters) -> Settings {
-    Settings {
-        optimizer: hyperparameters.optimizer,
-        learning_rate: hyperparameters.learning_rate as f32,
-        weight_decay: hyperparameters.weight_decay as f32,
-        clip_norm: hyperparameters.clip_norm,
-    }
+/// The step of the kernels that trains a model on this part.
+pub(super) fn step<C: RecurrentCell>(
+    model: &Seq2Seq<C>,
+    train: &Dataset,
+    hyperparameters: &Hyperparameters,
+) -> TrainStep {
+    let Hyperparameters { dropout, seed, .. } = *hyperparameters;
+    let step = TrainStep::new(
+        model.network_shape(),
+        flat_weights(model),
+        train.past_steps(),
+        train.future_steps(),
+        LOSS,
+        Descent::of(hyperparameters).settings(),
+        Level::best(),
+    );
+    step.with_dropout(Dropout { rate: dropout as f32, seed })
 }
 
 /// The fused kernels on the CPU.
@@ -90,23 +101,6 @@ struct Fused<'a> {
     train: &'a Dataset,
     /// Whether other work on the thread pool comes first.
     yields: bool,
-}
-
-impl<'a> Fused<'a> {
-    fn new<C: RecurrentCell>(model: &Seq2Seq<C>, job: &Job<'a>, yields: bool) -> Self {
-        let (train, Hyperparameters { dropout, seed, .. }) = (job.train, *job.hyperparameters);
-        let step = TrainStep::new(
-            model.network_shape(),
-            flat_weights(model),
-            train.past_steps(),
-            train.future_steps(),
-            Loss::HalfSum,
-            settings(job.hyperparameters),
-            Level::best(),
-        );
-        let step = step.with_dropout(Dropout { rate: dropout as f32, seed });
-        Self { step, train, yields }
-    }
 }
 
 impl Engine for Fused<'_> {
@@ -123,9 +117,7 @@ impl Engine for Fused<'_> {
     }
 
     fn predict(&self, data: &Dataset, interrupted: &(dyn Fn() -> bool + Sync)) -> Result<Vec<f32>> {
-        let predict_while = if self.yields { predict_in_chunks } else { predict_while };
-        predict_while(self.step.network(), data, &|| !interrupted())
-            .ok_or(Error::PredictionInterrupted)
+        predict_while(self.step.network(), data, self.yields, &|| !interrupted())
     }
 
     fn weights(&self) -> Vec<f32> {

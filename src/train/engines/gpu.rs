@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::data::Dataset;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kernels::level::Level;
 use crate::kernels::seq2seq::Network;
 use crate::layers::{RecurrentCell, flat_weights};
@@ -56,14 +56,16 @@ pub(super) struct Queued<Q> {
     weights: Vec<f32>,
     /// How many steps are queued at once.
     at_once: usize,
+    /// Whether other work on the CPU's thread pool comes first.
+    yields: bool,
 }
 
 impl<Q: Queue> Queued<Q> {
     /// The queue starts from the weights of the model.
-    fn new<C: RecurrentCell>(model: &Seq2Seq<C>, queue: Q) -> Self {
+    fn new<C: RecurrentCell>(model: &Seq2Seq<C>, queue: Q, yields: bool) -> Self {
         let weights = flat_weights(model);
         let network = Network::new(model.network_shape(), &weights, Level::best());
-        Self { queue, network, weights, at_once: 1 }
+        Self { queue, network, weights, at_once: 1, yields }
     }
 }
 
@@ -73,8 +75,10 @@ pub(super) fn engine<C: RecurrentCell>(
     gpu: usize,
     model: &Seq2Seq<C>,
     job: &crate::train::run::Job<'_>,
+    yields: bool,
 ) -> Result<Queued<crate::kernels_cuda::TrainStep>> {
-    use crate::kernels::seq2seq::{Loss, Windows};
+    use crate::kernels::seq2seq::Windows;
+    use crate::train::{descent::Descent, loss::LOSS};
     let (train, hyperparameters) = (job.train, job.hyperparameters);
     crate::Device::Cuda(gpu).check()?;
     let mut step = crate::kernels_cuda::TrainStep::new(
@@ -84,11 +88,11 @@ pub(super) fn engine<C: RecurrentCell>(
         Windows { past: train.past(), future: train.future() },
         [train.past_steps(), train.future_steps()],
         hyperparameters.batch_size,
-        Loss::HalfSum,
-        super::fused::settings(hyperparameters),
+        LOSS,
+        Descent::of(hyperparameters).settings(),
     )?;
     step.allow_tf32(hyperparameters.tf32)?;
-    Ok(Queued::new(model, step))
+    Ok(Queued::new(model, step, yields))
 }
 
 impl<Q: Queue> Engine for Queued<Q> {
@@ -119,7 +123,7 @@ impl<Q: Queue> Engine for Queued<Q> {
     }
 
     fn predict(&self, data: &Dataset, interrupted: &(dyn Fn() -> bool + Sync)) -> Result<Vec<f32>> {
-        predict_while(&self.network, data, &|| !interrupted()).ok_or(Error::PredictionInterrupted)
+        predict_while(&self.network, data, self.yields, &|| !interrupted())
     }
 
     fn weights(&self) -> Vec<f32> {
@@ -138,13 +142,14 @@ impl<Q: Queue> Engine for Queued<Q> {
 mod tests {
     use super::*;
     use crate::data::{SineCosine, WindowScaler, sine_cosine};
+    use crate::error::Error;
     use crate::evaluate::mse;
     use crate::history::{Epoch, History};
-    use crate::kernels::seq2seq::{Loss, TrainStep, Windows};
+    use crate::kernels::seq2seq::{TrainStep, Windows};
     use crate::layers::set_flat_weights;
     use crate::settings::{Hyperparameters, Schedule};
     use crate::train::engine::{Step, Watch};
-    use crate::train::engines::fused::settings;
+    use crate::train::engines::fused;
     use crate::train::fit_with;
     use crate::train::run::{Job, run};
     use std::ops::ControlFlow;
@@ -177,15 +182,7 @@ mod tests {
 
     impl<'a> OnCpu<'a> {
         fn new(model: &Seq2Seq, train: &'a Dataset, hyperparameters: &Hyperparameters) -> Self {
-            let step = TrainStep::new(
-                model.network_shape(),
-                flat_weights(model),
-                train.past_steps(),
-                train.future_steps(),
-                Loss::HalfSum,
-                settings(hyperparameters),
-                Level::best(),
-            );
+            let step = fused::step(model, train, hyperparameters);
             Self { step, train, order: Vec::new(), losses: Vec::new() }
         }
     }
@@ -219,7 +216,8 @@ mod tests {
         hyperparameters: &Hyperparameters,
         mut watch: Watch<'_>,
     ) -> (Result<History>, usize) {
-        let mut engine = Queued::new(model, OnCpu::new(model, train, hyperparameters));
+        let mut engine =
+            Queued::new(model, OnCpu::new(model, train, hyperparameters), watch.yields);
         let mut job =
             Job { hyperparameters, train, validation: Some(validation), checkpoint: None };
         let mut weights = flat_weights(model);

@@ -8,16 +8,14 @@ use crate::data::Dataset;
 use crate::error::{Error, Result, check_size};
 use crate::history::History;
 use crate::interrupt;
-use crate::layers::{
-    Evaluation, Parameter, ParameterMut, Parameters, flat_weights, set_flat_weights,
-};
+use crate::layers::{Evaluation, Parameter, ParameterMut, Parameters, flat_weights};
 use crate::model::{Layout, chunk};
 use crate::settings::Hyperparameters;
 use crate::train::checkpoint::Found;
 use crate::train::descent::{Descent, Memory};
 use crate::train::engine::{Engine, Steps, Watch};
 use crate::train::loss::half_of_squares;
-use crate::train::run::{Job, Trainable, run};
+use crate::train::run::{Job, Trainable, run, with_weights};
 use crate::{Forecast, Sequence};
 
 /// A batch of series with a tape that records what is done to it.
@@ -134,21 +132,13 @@ impl<D: Device<f32>> Trainable for OnTape<'_, D> {
     }
 
     fn train(&mut self, job: &mut Job<'_>, watch: &mut Watch<'_>) -> Result<History> {
-        let mut weights = flat_weights(self.network);
-        let Hyperparameters { optimizer, learning_rate, weight_decay, clip_norm, .. } =
-            *job.hyperparameters;
-        let memory = Memory::default();
-        let mut engine = Tape {
-            device: device_of(self.network)?,
-            network: &mut *self.network,
-            at_every_step: self.at_every_step,
-            descent: Descent { optimizer, learning_rate, weight_decay, clip_norm, memory },
-            train: job.train,
-            weights: weights.len(),
-        };
-        let outcome = run(&mut engine, &mut weights, job, watch);
-        set_flat_weights(self.network, &weights);
-        outcome
+        let (device, at_every_step) = (device_of(self.network)?, self.at_every_step);
+        let (train, descent) = (job.train, Descent::of(job.hyperparameters));
+        with_weights(self.network, |network, weights| {
+            let count = weights.len();
+            let mut engine = Tape { network, at_every_step, device, descent, train, count };
+            run(&mut engine, weights, job, watch)
+        })
     }
 }
 
@@ -158,8 +148,8 @@ struct Tape<'a, D: Device<f32>> {
     device: D,
     descent: Descent,
     train: &'a Dataset,
-    /// How many there are.
-    weights: usize,
+    /// How many weights there are.
+    count: usize,
 }
 
 impl<D: Device<f32>> Engine for Tape<'_, D> {
@@ -183,7 +173,7 @@ impl<D: Device<f32>> Engine for Tape<'_, D> {
 
     fn predict(&self, data: &Dataset, interrupted: &(dyn Fn() -> bool + Sync)) -> Result<Vec<f32>> {
         let forward = |past| self.network.forward(past);
-        predict(&forward, &self.device, data, self.weights, interrupted)
+        predict(&forward, &self.device, data, self.count, interrupted)
     }
 
     fn weights(&self) -> Vec<f32> {

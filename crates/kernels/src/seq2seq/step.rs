@@ -5,7 +5,7 @@ use super::workspace::{GradientBuffers, Workspace};
 use crate::aligned::Aligned;
 use crate::dropout::Dropout;
 use crate::level::{Isa, Kernel, Level};
-use crate::optimizer::{CHUNK, Settings, Update, clip_factor, squared_length};
+use crate::optimizer::{CHUNK, Settings, Update, clip_factor, norm};
 use crate::outer::scratch_len;
 use crate::stack::Piece;
 use crate::threads::{MAX_SHARES, shares};
@@ -57,7 +57,8 @@ impl Share {
 
 /// Trains an encoder-decoder, one batch a call.
 ///
-/// A step allocates nothing, once it has seen batches of all its sizes. It runs on the rayon pool that it
+/// A step allocates nothing, once it has seen batches of all its sizes, but the sums of a gradient that may
+/// have to be clipped. It runs on the rayon pool that it
 /// is called from; where steps are short, enter the pool once for many of them, with
 /// [`rayon::scope`].
 pub struct TrainStep {
@@ -65,8 +66,6 @@ pub struct TrainStep {
     weights: Vec<f32>,
     momentum: Vec<f32>,
     square: Vec<f32>,
-    /// The gradient's sum of squares, chunk by chunk.
-    squares: Vec<f64>,
     steps: i32,
     /// Of past and future.
     lengths: [usize; 2],
@@ -105,7 +104,6 @@ impl TrainStep {
         TrainStep {
             momentum: vec![0.0; weights.len()],
             square: vec![0.0; weights.len()],
-            squares: vec![0.0; weights.len().div_ceil(CHUNK)],
             steps: 0,
             lengths: [past_steps, future_steps],
             loss,
@@ -229,7 +227,8 @@ impl TrainStep {
     /// The optimiser, with the gradient scaled down if it is too long.
     fn update(&mut self) {
         self.steps = self.steps.saturating_add(1);
-        let scale = self.settings.clip_norm.map_or(1.0, |most| clip_factor(self.norm(), most));
+        let norm = || norm(&self.shares[0].gradient);
+        let scale = self.settings.clip_norm.map_or(1.0, |most| clip_factor(norm(), most));
         Update {
             settings: self.settings,
             step: self.steps,
@@ -241,14 +240,6 @@ impl TrainStep {
         }
         .chunks(self.network.level);
         self.network.set_weights(&self.weights);
-    }
-
-    /// The length of the whole gradient, added up in an order that does not depend on the threads.
-    fn norm(&mut self) -> f64 {
-        let gradient = self.shares[0].gradient.par_chunks(CHUNK);
-        let squares = self.squares.par_iter_mut().zip(gradient);
-        squares.for_each(|(square, gradient)| *square = squared_length(gradient));
-        self.squares.iter().sum::<f64>().sqrt()
     }
 
     /// Makes room for so many shares, so many tiles at once, and the scratch memory of all threads.
