@@ -207,20 +207,17 @@ impl fmt::Display for Error {
             Self::Prices { path, reason } => {
                 write!(f, "the prices in {}: {reason}", path.display())
             }
-            Self::Interrupted { epoch, epochs, step: 0, .. } => write!(
-                f,
-                "interrupted before the first step of epoch {epoch} of {epochs}: the model keeps the \
-                 weights it had then"
-            ),
-            Self::Interrupted { epoch, epochs, step, steps } if step < steps => write!(
-                f,
-                "interrupted in epoch {epoch} of {epochs}, after step {step} of {steps}: the model \
-                 keeps the weights it had then"
-            ),
-            Self::Interrupted { epoch, epochs, .. } => write!(
-                f,
-                "interrupted after epoch {epoch} of {epochs}: the model keeps the weights it had then"
-            ),
+            Self::Interrupted { epoch, epochs, step, steps } => {
+                let of = format!("epoch {epoch} of {epochs}");
+                match step {
+                    0 => write!(f, "interrupted before the first step of {of}")?,
+                    _ if step < steps => {
+                        write!(f, "interrupted in {of}, after step {step} of {steps}")?
+                    }
+                    _ => write!(f, "interrupted after {of}")?,
+                }
+                f.write_str(": the model keeps the weights it had then")
+            }
             Self::PredictionInterrupted => write!(f, "interrupted: nothing was predicted"),
             Self::Fetch(reasons) => write!(f, "the prices could not be fetched: {reasons}"),
             Self::Io { path, source } => write!(f, "{}: {source}", path.display()),

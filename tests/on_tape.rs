@@ -3,6 +3,7 @@
 use seq2seq::layers::Parameters;
 use seq2seq::prelude::*;
 use std::cell::Cell as Counter;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 fn waves(series: usize, past_steps: usize, future_steps: usize) -> (Dataset, Dataset) {
     let settings = NoisyWaves { series, past_steps, future_steps, seed: 42 };
@@ -50,6 +51,26 @@ fn the_history_is_what_the_model_does() {
     let prediction = predict_with(&model, &validation, linear).unwrap();
     assert_eq!(history.last().validation_mse, mse(&prediction, &validation).unwrap());
     assert_eq!(history.epochs().len(), 3);
+}
+
+/// As after an error: what the epoch that it was in has done to the weights is gone.
+#[test]
+fn a_panic_of_the_forward_pass_leaves_the_weights_of_the_last_epoch() {
+    let (train, validation) = waves(200, 20, 3);
+    let (mut model, mut short) = (dense(20, 3), dense(20, 3));
+    let hyperparameters = hyperparameters();
+    let calls = Counter::new(0);
+    // Five steps an epoch, then both parts are measured.
+    let fails = |dense: &Dense, past: Traced| {
+        calls.set(calls.get() + 1);
+        assert!(calls.get() < 2 * 7 + 3, "a bug in a cell");
+        linear(dense, past)
+    };
+    let training = || fit_on_tape(&mut model, &train, &validation, &hyperparameters, fails);
+    assert!(catch_unwind(AssertUnwindSafe(training)).is_err());
+    let two = Hyperparameters { epochs: 2, ..hyperparameters };
+    fit_on_tape(&mut short, &train, &validation, &two, linear).unwrap();
+    assert_eq!(model.weight.as_vec(), short.weight.as_vec());
 }
 
 /// What a network at every step learns is what the series does next, step by step.

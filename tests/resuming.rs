@@ -1,7 +1,7 @@
 //! The file that a training goes on from. That it comes to the same is tested beside the code, in
 //! `src/train/checkpoint.rs`, where a training can be cut short at a given step.
 
-use seq2seq::layers::Parameters;
+use seq2seq::layers::{LstmCell, Parameters};
 use seq2seq::prelude::*;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -83,6 +83,10 @@ fn a_resume_that_is_refused_leaves_the_model_as_it_is() {
         assert!(message.contains(why), "{message}");
         assert!(weights(&model) == before, "{why}: other weights");
     }
+    let mut lstm = Seq2Seq::<LstmCell>::stacked_of_cell(1, &settings).unwrap();
+    let trainer = Trainer::resume(&path).unwrap().validation(&validation).quiet();
+    let message = trainer.fit(&mut lstm, &train).unwrap_err().to_string();
+    assert!(message.contains("cell is GRU, and that of this model LSTM"), "{message}");
 }
 
 /// Replaces a part of a file, which occurs once, by one of the same length.

@@ -55,8 +55,17 @@ fn a_model_of_other_cells_comes_back_as_what_it_was() {
     let loaded = Seq2Seq::<LstmCell>::load_of_cell(&path).unwrap();
     assert_eq!(loaded.to_string(), model.to_string());
     assert_eq!(loaded.predict(&data()).unwrap(), model.predict(&data()).unwrap());
+    let as_rnn = || Seq2Seq::<SimpleRnnCell>::load_of_cell(&path).unwrap_err().to_string();
+    refused(&path, "cell is LSTM, and that of this model GRU");
+    let found = as_rnn();
+    assert!(found.contains("cell is LSTM, and that of this model SimpleRNN"), "{found}");
+
+    // Where the metadata do not name the cells, as in PyTorch's files, the sizes tell.
+    let bytes = fs::read(&path).unwrap();
+    let weights = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    fs::write(&path, safetensors::serialize(weights.iter(), None).unwrap()).unwrap();
     refused(&path, "but a GRU of 4 units has 12");
-    let found = Seq2Seq::<SimpleRnnCell>::load_of_cell(&path).unwrap_err().to_string();
+    let found = as_rnn();
     assert!(found.contains("but a simple RNN of 4 units has 4"), "{found}");
 }
 

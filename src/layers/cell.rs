@@ -14,8 +14,6 @@ use crate::kernels::recurrent::CellKind;
 pub trait RecurrentCell: Clone + fmt::Debug + Send + Sync + 'static {
     /// The cell's name among the kernels.
     const KIND: CellKind;
-    /// Gates of the cell, the candidate included, G.
-    const GATES: usize;
     /// How a stack of them is printed, `GRU`.
     const NAME: &'static str;
     /// What errors call it, `a GRU`.

@@ -51,7 +51,6 @@ pub struct GruCell;
 
 impl RecurrentCell for GruCell {
     const KIND: CellKind = CellKind::Gru;
-    const GATES: usize = 3;
     const NAME: &'static str = "GRU";
     const A_NAME: &'static str = "a GRU";
     type State<E: Dtype, D: Storage<E>> = State<E, D>;

@@ -72,7 +72,6 @@ pub struct LstmCell;
 
 impl RecurrentCell for LstmCell {
     const KIND: CellKind = CellKind::Lstm;
-    const GATES: usize = 4;
     const NAME: &'static str = "LSTM";
     const A_NAME: &'static str = "an LSTM";
     type State<E: Dtype, D: Storage<E>> = LstmState<E, D>;

@@ -126,16 +126,15 @@ pub(crate) fn flat_weights<D: Device<f32>>(model: &(impl Parameters<f32, D> + ?S
     model.parameters().iter().flat_map(|(_, parameter)| parameter.to_vec()).collect()
 }
 
-/// Takes over all weights, in the same order.
+/// Takes over all weights of a model, in the same order.
 pub(crate) fn set_flat_weights<D: Device<f32>>(
-    model: &mut (impl Parameters<f32, D> + ?Sized),
-    weights: &[f32],
+    parameters: Vec<(String, ParameterMut<'_, f32, D>)>,
+    mut weights: &[f32],
 ) {
-    let mut rest = weights;
-    for (_, mut parameter) in model.parameters_mut() {
-        let (values, others) = rest.split_at(parameter.shape().iter().product());
+    for (_, mut parameter) in parameters {
+        let (values, others) = weights.split_at(parameter.shape().iter().product());
         parameter.copy_from(values);
-        rest = others;
+        weights = others;
     }
 }
 

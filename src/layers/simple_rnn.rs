@@ -44,7 +44,6 @@ pub struct SimpleRnnCell;
 
 impl RecurrentCell for SimpleRnnCell {
     const KIND: CellKind = CellKind::SimpleRnn;
-    const GATES: usize = 1;
     const NAME: &'static str = "SimpleRNN";
     const A_NAME: &'static str = "a simple RNN";
     type State<E: Dtype, D: Storage<E>> = State<E, D>;

@@ -65,10 +65,10 @@ impl<C: RecurrentCell, E: Dtype + From<f32>, D: Device<E>> Stack<C, E, D> {
         }
         let mut features = inputs;
         let layer = |&hidden: &usize| {
-            let rows = C::GATES * hidden;
+            let rows = C::KIND.gates() * hidden;
             let layer = RecurrentWeights {
                 weight_ih: initializer.glorot_uniform(rows, features, device),
-                weight_hh: initializer.orthogonal(C::GATES, hidden, device),
+                weight_hh: initializer.orthogonal(C::KIND.gates(), hidden, device),
                 bias_ih: zeros(rows, device),
                 bias_hh: zeros(rows, device),
             };
@@ -205,7 +205,7 @@ impl<C: RecurrentCell, E: Dtype, D: Storage<E>> Stack<C, E, D> {
         }
         let mut inputs = self.inputs();
         for (l, layer) in self.layers.iter().enumerate() {
-            let rows = C::GATES * layer.hidden_size();
+            let rows = C::KIND.gates() * layer.hidden_size();
             for (axis, expected, found) in [
                 ("rows of weight_hh", rows, layer.weight_hh.shape().0),
                 ("rows of weight_ih", rows, layer.weight_ih.shape().0),

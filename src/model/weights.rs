@@ -15,7 +15,9 @@ use crate::error::{Error, Result};
 use crate::file;
 use crate::layers::{Dense, Initializer, Parameters, RecurrentCell, Stack, flat_weights};
 
-/// The one setting of a model that its weights do not tell, among the file's metadata.
+/// What the weights of a model do not tell, among the file's metadata: the kind of its cells,
+const CELL: &str = "cell";
+/// and what its decoder reads.
 const DECODER_INPUT: &str = "decoder_input";
 /// Rust's type of what [`save_weights`] has written, among the file's metadata.
 const SAVED_TYPE: &str = "saved_type";
@@ -71,9 +73,7 @@ pub fn load_weights<D: Device<f32>>(
     model: &mut impl Parameters<f32, D>,
     path: impl AsRef<Path>,
 ) -> Result<()> {
-    let path = path.as_ref();
-    let bytes = read(path)?;
-    copy_into(model, path, &parse(path, &bytes)?)
+    Extras::read(path.as_ref())?.load_into(model)
 }
 
 impl<C: RecurrentCell> Seq2Seq<C> {
@@ -88,7 +88,8 @@ impl<C: RecurrentCell> Seq2Seq<C> {
 
     /// The form of its file.
     pub(crate) fn layout(&self) -> Layout {
-        let metadata = (DECODER_INPUT, format!("{:?}", self.decoder_input()));
+        let decoder_input = format!("{:?}", self.decoder_input());
+        let metadata = vec![(CELL, C::NAME.to_owned()), (DECODER_INPUT, decoder_input)];
         Layout { weights: names_and_shapes(self), metadata }
     }
 
@@ -98,17 +99,19 @@ impl<C: RecurrentCell> Seq2Seq<C> {
     /// As [`Seq2Seq::load`].
     pub fn load_of_cell(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = read(path)?;
-        let file = parse(path, &bytes)?;
-        let metadata = metadata(&bytes);
-        let named = metadata.get(DECODER_INPUT).map(String::as_str);
-        let saved_type = metadata.get(SAVED_TYPE).map(|name| short(name));
+        let saved = Extras::read(path)?;
+        let file = parse(path, &saved.bytes)?;
+        let named = saved.metadata(DECODER_INPUT);
+        let saved_type = saved.metadata(SAVED_TYPE).map(short);
         if let (None, Some(other)) = (named, saved_type.filter(|&name| name != "Seq2Seq")) {
             let reason =
                 format!("they are those of {other}, not of Seq2Seq; load_weights reads them");
             return Err(Error::weights(path, reason));
         }
 
+        if let Some(cell) = saved.metadata(CELL).filter(|&cell| cell != C::NAME) {
+            return Err(other(path, CELL, cell, C::NAME));
+        }
         let (encoder_inputs, encoder) = stack_sizes::<C>(path, &file, "encoder")?;
         let (decoder_inputs, decoder) = stack_sizes::<C>(path, &file, "decoder")?;
         let (outputs, inputs) = matrix(path, &file, "dense.weight")?;
@@ -168,6 +171,11 @@ fn short(type_name: &str) -> &str {
     name.strip_suffix("Cell").unwrap_or(name)
 }
 
+/// The error for a file whose metadata tell of another model.
+fn other(path: &Path, name: &str, found: &str, value: &str) -> Error {
+    Error::weights(path, format!("{name} is {found}, and that of this model {value}"))
+}
+
 /// The inputs of a stack, and the units of each layer.
 fn stack_sizes<C: RecurrentCell>(
     path: &Path,
@@ -186,11 +194,11 @@ fn stack_sizes<C: RecurrentCell>(
         // Checked before there is a model, which then is no larger than the file.
         for name in [input, recurrent] {
             let (rows, columns) = matrix(path, file, &name)?;
-            if hidden.checked_mul(C::GATES) != Some(rows) {
+            if hidden.checked_mul(C::KIND.gates()) != Some(rows) {
                 let reason = format!(
                     "{name} is [{rows}, {columns}], but {} of {hidden} units has {} rows",
                     C::A_NAME,
-                    hidden.saturating_mul(C::GATES)
+                    hidden.saturating_mul(C::KIND.gates())
                 );
                 return Err(Error::weights(path, reason));
             }
@@ -211,7 +219,7 @@ fn matrix(path: &Path, file: &SafeTensors<'_>, name: &str) -> Result<(usize, usi
 /// The form of a model's file: all of it but the values.
 pub(crate) struct Layout {
     weights: Vec<(String, Vec<usize>)>,
-    metadata: (&'static str, String),
+    metadata: Vec<(&'static str, String)>,
 }
 
 fn names_and_shapes<D: Device<f32>>(
@@ -226,20 +234,19 @@ impl Layout {
         model: &(impl Parameters<f32, D> + ?Sized),
         saved_type: &str,
     ) -> Self {
-        let metadata = (SAVED_TYPE, saved_type.to_owned());
+        let metadata = vec![(SAVED_TYPE, saved_type.to_owned())];
         Self { weights: names_and_shapes(model), metadata }
     }
 
-    /// Refuses a file of a model whose decoder reads something else, which no weight need tell.
+    /// Refuses a file of a model of other cells, or whose decoder reads something else, which no weight need
+    /// tell.
     pub(crate) fn check(&self, file: &Extras) -> Result<()> {
-        let (name, value) = &self.metadata;
-        match file.metadata(name) {
-            Some(found) if *name == DECODER_INPUT && found != value => {
-                let reason = format!("{DECODER_INPUT} is {found}, and that of this model {value}");
-                Err(Error::weights(&file.path, reason))
+        for (name, value) in self.metadata.iter().filter(|(name, _)| *name != SAVED_TYPE) {
+            if let Some(found) = file.metadata(name).filter(|found| found != value) {
+                return Err(other(&file.path, name, found, value));
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     /// Writes a file with these weights, one after the other. What a checkpoint needs beside them are further
@@ -270,8 +277,8 @@ impl Layout {
                 .map_err(|e| Error::weights(path, e.to_string()))?;
             views.push((name.as_str(), view));
         }
-        let (name, value) = &self.metadata;
-        let metadata = metadata.into_iter().chain([(name.to_string(), value.clone())]).collect();
+        let own = self.metadata.iter().map(|(name, value)| (name.to_string(), value.clone()));
+        let metadata = own.chain(metadata).collect();
         let bytes = safetensors::serialize(views, Some(metadata))
             .map_err(|e| Error::weights(path, e.to_string()))?;
         file::replace(path, &bytes).map_err(|e| Error::io(path, e))
@@ -282,7 +289,7 @@ fn bytes_of(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_le_bytes()).collect()
 }
 
-/// A file that [`Layout::write`] has written.
+/// A file of weights, as [`Layout::write`] or PyTorch has written it.
 pub(crate) struct Extras {
     path: PathBuf,
     bytes: Vec<u8>,
@@ -291,9 +298,10 @@ pub(crate) struct Extras {
 
 impl Extras {
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let bytes = read(path)?;
+        let bytes = fs::read(path).map_err(|e| Error::io(path, e))?;
         parse(path, &bytes)?;
-        let metadata = metadata(&bytes);
+        let metadata = SafeTensors::read_metadata(&bytes).ok();
+        let metadata = metadata.and_then(|(_, all)| all.metadata().clone()).unwrap_or_default();
         Ok(Self { path: path.to_owned(), bytes, metadata })
     }
 
@@ -325,20 +333,11 @@ impl Extras {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|e| Error::io(path, e))
-}
-
 fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>> {
     SafeTensors::deserialize(bytes).map_err(|e| {
         let found = other_kind(bytes).map_or_else(|| e.to_string(), str::to_owned);
         Error::weights(path, format!("not a complete safetensors file ({found})"))
     })
-}
-
-fn metadata(bytes: &[u8]) -> HashMap<String, String> {
-    let metadata = SafeTensors::read_metadata(bytes).ok();
-    metadata.and_then(|(_, m)| m.metadata().clone()).unwrap_or_default()
 }
 
 /// What a file is that is no safetensors file, by its first bytes, and what to do about it.

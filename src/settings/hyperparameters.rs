@@ -112,15 +112,6 @@ impl Hyperparameters {
         check_number("num_layers", self.num_layers, 16, "")?;
         check_sizes([("batch_size", self.batch_size), ("epochs", self.epochs)])?;
         check_part("dropout", self.dropout)?;
-        // Written so that NaN fails each of them.
-        let decay = self.weight_decay;
-        if !(decay >= 0.0 && decay.is_finite()) {
-            return Err(Error::setting("weight_decay", decay, "0 or more"));
-        }
-        let rate = self.learning_rate;
-        if !(rate > 0.0 && rate <= 1.0) {
-            return Err(Error::setting("learning_rate", rate, "above 0 and at most 1"));
-        }
         match self.optimizer {
             Optimizer::Adam => {}
             Optimizer::RmsProp { decay, momentum } => {
@@ -132,22 +123,29 @@ impl Hyperparameters {
         if let Schedule::Cosine { warmup_fraction } = self.schedule {
             check_part("warmup_fraction", warmup_fraction)?;
         }
-        if let Some(norm) = self.clip_norm
-            && !(norm > 0.0 && norm.is_finite())
-        {
-            return Err(Error::setting("clip_norm", norm, "above 0, or None"));
-        }
         if self.patience == Some(0) {
             return Err(Error::setting("patience", 0, "at least 1, or None"));
         }
-        if let Some(seconds) = self.max_seconds
-            && (seconds.is_nan() || seconds <= 0.0)
-        {
-            return Err(Error::setting("max_seconds", seconds, "above 0, or None"));
-        }
-        let fraction = self.validation_fraction;
-        if !(fraction > 0.0 && fraction < 1.0) {
-            return Err(Error::setting("validation_fraction", fraction, "above 0 and below 1"));
+        let Self {
+            weight_decay: decay, learning_rate: rate, validation_fraction: fraction, ..
+        } = *self;
+        let (norm, seconds) = (self.clip_norm.unwrap_or(1.0), self.max_seconds.unwrap_or(1.0));
+        // Written so that NaN fails each of them.
+        for (name, value, fits, allowed) in [
+            ("weight_decay", decay, decay >= 0.0 && decay.is_finite(), "0 or more"),
+            ("learning_rate", rate, rate > 0.0 && rate <= 1.0, "above 0 and at most 1"),
+            ("clip_norm", norm, norm > 0.0 && norm.is_finite(), "above 0, or None"),
+            ("max_seconds", seconds, seconds > 0.0, "above 0, or None"),
+            (
+                "validation_fraction",
+                fraction,
+                fraction > 0.0 && fraction < 1.0,
+                "above 0 and below 1",
+            ),
+        ] {
+            if !fits {
+                return Err(Error::setting(name, value, allowed));
+            }
         }
         self.device.check()
     }
@@ -163,36 +161,29 @@ fn check_part(name: &'static str, value: f64) -> Result<()> {
 }
 
 impl fmt::Display for Hyperparameters {
+    /// A line for each field, less those that are off.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "hidden_size          {}", self.hidden_size)?;
-        writeln!(f, "num_layers           {}", self.num_layers)?;
-        if self.dropout > 0.0 {
-            writeln!(f, "dropout              {}", self.dropout)?;
-        }
-        writeln!(f, "weight_decay         {}", self.weight_decay)?;
-        writeln!(f, "learning_rate        {}", self.learning_rate)?;
-        writeln!(f, "optimizer            {}", self.optimizer)?;
-        writeln!(f, "schedule             {}", self.schedule)?;
-        match self.clip_norm {
-            Some(norm) => writeln!(f, "clip_norm            {norm}")?,
-            None => writeln!(f, "clip_norm            none")?,
-        }
-        writeln!(f, "batch_size           {}", self.batch_size)?;
-        writeln!(f, "epochs               {}", self.epochs)?;
-        if let Some(patience) = self.patience {
-            writeln!(f, "patience             {patience}")?;
-        }
-        if let Some(seconds) = self.max_seconds {
-            writeln!(f, "max_seconds          {seconds}")?;
-        }
-        writeln!(f, "validation_fraction  {}", self.validation_fraction)?;
-        write!(f, "seed                 {}", self.seed)?;
-        if self.device != Device::Cpu {
-            write!(f, "\ndevice               {}", self.device)?;
-        }
-        if self.tf32 {
-            write!(f, "\ntf32                 true")?;
-        }
-        Ok(())
+        let clip_norm = self.clip_norm.map_or("none".to_owned(), |norm| norm.to_string());
+        let lines = [
+            ("hidden_size", Some(self.hidden_size.to_string())),
+            ("num_layers", Some(self.num_layers.to_string())),
+            ("dropout", (self.dropout > 0.0).then(|| self.dropout.to_string())),
+            ("weight_decay", Some(self.weight_decay.to_string())),
+            ("learning_rate", Some(self.learning_rate.to_string())),
+            ("optimizer", Some(self.optimizer.to_string())),
+            ("schedule", Some(self.schedule.to_string())),
+            ("clip_norm", Some(clip_norm)),
+            ("batch_size", Some(self.batch_size.to_string())),
+            ("epochs", Some(self.epochs.to_string())),
+            ("patience", self.patience.map(|epochs| epochs.to_string())),
+            ("max_seconds", self.max_seconds.map(|seconds| seconds.to_string())),
+            ("validation_fraction", Some(self.validation_fraction.to_string())),
+            ("seed", Some(self.seed.to_string())),
+            ("device", (self.device != Device::Cpu).then(|| self.device.to_string())),
+            ("tf32", self.tf32.then(|| "true".to_owned())),
+        ];
+        let lines = lines.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let lines: Vec<String> = lines.map(|(name, value)| format!("{name:<21}{value}")).collect();
+        f.write_str(&lines.join("\n"))
     }
 }

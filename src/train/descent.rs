@@ -3,7 +3,7 @@ use dfdx::tensor_ops::Device;
 
 use crate::error::{Error, Result, check_size};
 use crate::kernels::optimizer::{self, Optimizer, Settings, clip_factor};
-use crate::layers::{Parameter, ParameterMut, Parameters};
+use crate::layers::{Parameter, ParameterMut, Parameters, set_flat_weights};
 use crate::settings::Hyperparameters;
 
 /// The steps of an optimiser, for a training loop of one's own. The formulas are those of [`Optimizer`].
@@ -105,7 +105,7 @@ impl Descent {
     #[inline(never)]
     fn step<D: Device<f32>>(
         &mut self,
-        mut parameters: Vec<(String, ParameterMut<'_, f32, D>)>,
+        parameters: Vec<(String, ParameterMut<'_, f32, D>)>,
         mut gradients: Gradients<f32, D>,
     ) -> Result<f64> {
         let (mut weights, mut gradient) = (Vec::new(), Vec::new());
@@ -123,12 +123,7 @@ impl Descent {
         let norm = optimizer::norm(&gradient);
         let scale = self.clip_norm.map_or(1.0, |most| clip_factor(norm, most));
         optimizer::update(settings, *steps, scale, &gradient, &mut weights, momentum, square);
-        let mut rest = &weights[..];
-        for (_, parameter) in &mut parameters {
-            let (values, others) = rest.split_at(parameter.shape().iter().product());
-            parameter.copy_from(values);
-            rest = others;
-        }
+        set_flat_weights(parameters, &weights);
         Ok(norm)
     }
 }

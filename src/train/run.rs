@@ -117,7 +117,7 @@ pub(super) fn with_weights<D: Device<f32>, M: Parameters<f32, D> + ?Sized>(
     let mut weights = flat_weights(model);
     // What a panic leaves half done are the model's weights, which are replaced.
     let outcome = catch_unwind(AssertUnwindSafe(|| train(model, &mut weights)));
-    set_flat_weights(model, &weights);
+    set_flat_weights(model.parameters_mut(), &weights);
     outcome.unwrap_or_else(|panic| resume_unwind(panic))
 }
 

@@ -36,6 +36,13 @@ macro_rules! with_cell {
 }
 pub(crate) use with_cell;
 
+impl CellKind {
+    /// Groups of H rows in each weight matrix, G: the gates, the candidate included.
+    pub const fn gates(self) -> usize {
+        with_cell!(self, K => K::GATES)
+    }
+}
+
 /// The sizes of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
@@ -50,7 +57,7 @@ pub(crate) struct Shape {
 impl Shape {
     /// Groups of H rows in each weight matrix.
     pub(crate) fn groups(self) -> usize {
-        with_cell!(self.cell, K => K::GATES)
+        self.cell.gates()
     }
 
     /// Weights in the flat order `weight_ih`, `weight_hh`, `bias_ih`, `bias_hh`.

@@ -146,12 +146,11 @@ mod tests {
     use crate::evaluate::mse;
     use crate::history::{Epoch, History};
     use crate::kernels::seq2seq::{TrainStep, Windows};
-    use crate::layers::set_flat_weights;
     use crate::settings::{Hyperparameters, Schedule};
     use crate::train::engine::{Step, Watch};
     use crate::train::engines::fused;
     use crate::train::fit_with;
-    use crate::train::run::{Job, run};
+    use crate::train::run::{Job, run, with_weights};
     use std::ops::ControlFlow;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -220,9 +219,8 @@ mod tests {
             Queued::new(model, OnCpu::new(model, train, hyperparameters), watch.yields);
         let mut job =
             Job { hyperparameters, train, validation: Some(validation), checkpoint: None };
-        let mut weights = flat_weights(model);
-        let outcome = run(&mut engine, &mut weights, &mut job, &mut watch);
-        set_flat_weights(model, &weights);
+        let outcome =
+            with_weights(model, |_, weights| run(&mut engine, weights, &mut job, &mut watch));
         let (.., steps) = engine.queue.step.memory();
         (outcome, steps as usize)
     }

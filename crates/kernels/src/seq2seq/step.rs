@@ -19,7 +19,7 @@ use std::sync::{Mutex, PoisonError};
 pub enum Loss {
     /// Mean over the batch of half the squared error summed over time and features.
     HalfSum,
-    /// Squared error, the mean over everything.
+    /// Squared error, the mean over everything; no training asks for it, but the tests do.
     Mean,
 }
 
