@@ -1,6 +1,7 @@
 use chrono::Days;
 
 use super::Day;
+use super::file::Place;
 
 /// Dollars for one euro. The European Central Bank's rate has stayed well within since 2003.
 const RATE: std::ops::RangeInclusive<f64> = 0.9..=1.6;
@@ -27,7 +28,7 @@ pub enum Gaps {
 /// with what is worth a warning. `place` names a row as its reader finds it.
 pub(super) fn check(
     rows: &[Day],
-    place: impl Fn(usize) -> String,
+    place: Place,
     gaps: Gaps,
 ) -> Result<(Vec<Day>, Vec<String>), String> {
     if rows.is_empty() {

@@ -88,12 +88,15 @@ fn story(path: &Path) -> (String, Option<String>) {
     (format!(" from {source}, fetched {fetched}, euros {eur}"), warning)
 }
 
-/// How the reader of a file finds a row: in text, from 1 and with the header,
+/// What the reader of some prices calls a row.
+pub(super) type Place = fn(usize) -> String;
+
+/// Of a text, whose lines count from 1 and with the header.
 fn line(row: usize) -> String {
     format!("line {}", row + 2)
 }
 
-/// and in a frame, from 1.
+/// Of a frame, from 1.
 pub(super) fn row(row: usize) -> String {
     format!("row {}", row + 1)
 }
@@ -119,7 +122,7 @@ impl Format {
 }
 
 /// The rows of a file, not yet checked, and what its reader calls them.
-pub(super) fn read(path: &Path) -> Result<(Vec<Day>, fn(usize) -> String)> {
+pub(super) fn read(path: &Path) -> Result<(Vec<Day>, Place)> {
     let (refused, io) = (|reason| Error::prices(path, reason), |error| Error::io(path, error));
     match Format::of(path).map_err(refused)? {
         Format::Csv => {

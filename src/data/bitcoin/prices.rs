@@ -69,7 +69,7 @@ impl Prices {
         Self::checked(days, |row| format!("day {}", row + 1), gaps).map_err(Error::Data)
     }
 
-    fn checked(rows: &[Day], place: impl Fn(usize) -> String, gaps: Gaps) -> Result<Self, String> {
+    fn checked(rows: &[Day], place: file::Place, gaps: Gaps) -> Result<Self, String> {
         let (days, warnings) = check(rows, place, gaps)?;
         let dates: Vec<i32> = days.iter().map(|day| (day.date - EPOCH).num_days() as i32).collect();
         let column = |name: &str, of: fn(&Day) -> f64| {
