@@ -15,9 +15,10 @@ use crate::error::{Error, Result};
 use crate::file;
 use crate::layers::{Dense, Initializer, Parameters, RecurrentCell, Stack, flat_weights};
 
-/// What the weights of a model do not tell, among the file's metadata: the kind of its cells,
+/// The kind of a model's cells, among the file's metadata. Of those that there are, the sizes of the weights
+/// tell them apart, too.
 const CELL: &str = "cell";
-/// and what its decoder reads.
+/// What a model's decoder reads, among the file's metadata: its weights need not tell.
 const DECODER_INPUT: &str = "decoder_input";
 /// Rust's type of what [`save_weights`] has written, among the file's metadata.
 const SAVED_TYPE: &str = "saved_type";
