@@ -12,10 +12,10 @@ the code costs; the median tells how disturbed the run was. The last column comp
 A share of the peak is that of the multiply-adds a second that all threads reach on registers alone,
 measured between the turns.
 
-Beside them stands oneDNN's GRU cell, forward and backward, for each layer of encoder and decoder.
-It is not a training step: there is no dense layer, no loss, no optimiser, and no change of the weights'
-layout. What compares it with the crate is the share of the peak, on one thread: each is given the
-multiply-adds that it does, and oneDNN's are those of `Configuration.cell_multiply_adds`.
+Beside them stands oneDNN's GRU cell, forward and backward: one layer of the last one's size, with as
+many inputs as units. It is not a training step: there is no dense layer, no loss, no optimiser, and no
+change of the weights' layout. What compares it with the crate is the share of the peak, on one thread:
+each is given the multiply-adds that it does.
 
 Run it on a quiet machine: PyTorch's threads wait for each other after every operation, so that one
 that is held up elsewhere costs it tens of milliseconds; this would flatter the crate. PyTorch is
@@ -69,9 +69,8 @@ class Configuration:
         return [*encoder, *zip([first, *self.hidden], self.hidden)]
 
     def cell_multiply_adds(self):
-        """Those of GRU cells alone, with all three products of all inputs and states in all steps."""
-        products = sum(3 * units * (inputs + units) for inputs, units in self.layers())
-        return 3 * self.batch * self.steps * products
+        """Those of one GRU layer with as many inputs as units, forward and backward."""
+        return 3 * self.batch * self.steps * 3 * 2 * self.hidden[-1] ** 2
 
 
 def torch_step(c, compiled):
@@ -214,9 +213,8 @@ def onednn_step(c):
         return None
     from onednn import OneDnn
 
-    onednn = OneDnn()
-    cells = [onednn.cell(c.batch, c.steps, *sizes) for sizes in c.layers()]
-    calls = [forward for forward, _ in cells] + [backward for _, backward in reversed(cells)]
+    onednn, size = OneDnn(), c.hidden[-1]
+    calls = onednn.cell(c.batch, c.steps, size, size)
     return lambda: onednn.step(calls)
 
 
@@ -323,9 +321,9 @@ def compare_on_gpu(a):
         print("|", " | ".join(cells), "|", flush=True)
 
 
-CELLS = "oneDNN cells"
+CELL = "oneDNN cell"
 PEERS = {
-    CELLS: onednn_step,
+    CELL: onednn_step,
     "PyTorch": lambda c: torch_step(c, False),
     "PyTorch compiled": lambda c: torch_step(c, True),
     "Keras": keras_step,
@@ -406,9 +404,9 @@ def row(c, peers, a):
     cells = [c.name, milliseconds(ours, 3), share(c.multiply_adds, ours)]
     for name in peers:
         cells.append(milliseconds(theirs.get(name), 2))
-        if name == CELLS:
+        if name == CELL:
             cells.append(share(c.cell_multiply_adds(), theirs.get(name)))
-    others = [min(found) for name, found in theirs.items() if name != CELLS]
+    others = [min(found) for name, found in theirs.items() if name != CELL]
     return [*cells, f"{min(others) / min(ours):.3g}" if others else "–"]
 
 
@@ -449,7 +447,7 @@ def main():
           f"{a.threads} threads, load {os.getloadavg()[0]:.1f} at the start.\n{machine()}; {versions()}.\n")
     columns = ["", "this crate", "share of peak"]
     for name in peers:
-        columns += [name, "share of peak"] if name == CELLS else [name]
+        columns += [name, "share of peak"] if name == CELL else [name]
     columns.append("times the fastest of the others")
     print("|", " | ".join(columns), "|")
     print("|---" * len(columns) + "|")
