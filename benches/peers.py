@@ -2,14 +2,20 @@
 """Times whole training steps of this crate, PyTorch, Keras and JAX, and prints one Markdown table.
 
     cargo build --release --example time_step
-    python3 benches/peers.py [--threads 2] [--seconds 2] [--rounds 4] [NAME ...]
+    pip install torch keras jax onednn
+    python3 benches/peers.py [--threads 2] [--seconds 2] [--rounds 4] [--peers PyTorch,JAX] [NAME ...]
 
-A step is forward, loss, backward and Adam with L2, on data that lies ready: the same
+A step is forward, loss, backward and Adam with L2, in f32, on data that lies ready: the same
 configurations, read from `time_step`. The contestants take turns, `rounds` times for `seconds`
 each, so that what else the machine does falls on all of them. The smallest time of a step is what
-the code costs; the median tells how disturbed the run was. Ratios are of smallest times. The share
-is that of the multiply-adds a second that all threads reach on registers alone, measured between
-the turns.
+the code costs; the median tells how disturbed the run was. The last column compares smallest times.
+A share of the peak is that of the multiply-adds a second that all threads reach on registers alone,
+measured between the turns.
+
+Beside them stands oneDNN's GRU cell, forward and backward: one layer of the last one's size, with as
+many inputs as units. It is not a training step: there is no dense layer, no loss, no optimiser, and no
+change of the weights' layout. What compares it with the crate is the share of the peak, on one thread:
+each is given the multiply-adds that it does.
 
 Run it on a quiet machine: PyTorch's threads wait for each other after every operation, so that one
 that is held up elsewhere costs it tens of milliseconds; this would flatter the crate. PyTorch is
@@ -24,8 +30,10 @@ computes in full f32, without TF32, as the crate does.
 """
 
 import argparse
+import importlib.metadata
 import os
 import pathlib
+import platform
 import statistics
 import subprocess
 import sys
@@ -47,19 +55,30 @@ def product(binary, *arguments):
 
 class Configuration:
     def __init__(self, line):
-        self.name, batch, steps, features, hidden, decoder_input, multiply_adds = line.split()
+        name, cell, batch, steps, features, hidden, decoder_input, multiply_adds = line.split()
+        self.name, self.cell = name, cell.upper()  # GRU or LSTM
         self.batch, self.steps, self.features = int(batch), int(steps), int(features)
         self.hidden = [int(size) for size in hidden.split(",")]
         self.repeat = decoder_input == "RepeatLast"
         self.multiply_adds = float(multiply_adds)
 
+    def layers(self):
+        """Inputs and units of each layer, the encoder's and then the decoder's."""
+        first = self.hidden[-1] if self.repeat else self.features
+        encoder = zip([self.features, *self.hidden], self.hidden)
+        return [*encoder, *zip([first, *self.hidden], self.hidden)]
+
+    def cell_multiply_adds(self):
+        """Those of one GRU layer with as many inputs as units, forward and backward."""
+        return 3 * self.batch * self.steps * 3 * 2 * self.hidden[-1] ** 2
+
 
 def torch_step(c, compiled):
     import torch
 
-    layers, size = len(c.hidden), c.hidden[0]
-    encoder = torch.nn.GRU(c.features, size, layers, batch_first=True)
-    decoder = torch.nn.GRU(size if c.repeat else c.features, size, layers, batch_first=True)
+    layers, size, layer = len(c.hidden), c.hidden[0], getattr(torch.nn, c.cell)
+    encoder = layer(c.features, size, layers, batch_first=True)
+    decoder = layer(size if c.repeat else c.features, size, layers, batch_first=True)
     dense = torch.nn.Linear(size, c.features)
     modules = torch.nn.ModuleList([encoder, decoder, dense])
     adam = torch.optim.Adam(modules.parameters(), RATE, eps=1e-7, weight_decay=L2)
@@ -88,14 +107,15 @@ def keras_step(c):
     import keras
     import numpy as np
 
+    layer = getattr(keras.layers, c.cell)
     x = past = keras.Input((c.steps, c.features))
     states = []
     for size in c.hidden:
-        x, state = keras.layers.GRU(size, return_sequences=True, return_state=True)(x)
+        x, *state = layer(size, return_sequences=True, return_state=True)(x)
         states.append(state)
-    x = keras.layers.RepeatVector(c.steps)(states[-1]) if c.repeat else keras.ops.zeros_like(past)
+    x = keras.layers.RepeatVector(c.steps)(state[0]) if c.repeat else keras.ops.zeros_like(past)
     for size, state in zip(c.hidden, states):
-        x = keras.layers.GRU(size, return_sequences=True)(x, initial_state=state)
+        x = layer(size, return_sequences=True)(x, initial_state=state)
     model = keras.Model(past, keras.layers.Dense(c.features)(x))
     # An L2 regulariser in the loss is what weight_decay is in PyTorch's Adam.
     for layer in model.layers:
@@ -113,18 +133,19 @@ def jax_step(c):
     import jax.numpy as jnp
     import numpy as np
 
-    def gru_weights(inputs, hidden):
-        def matrix(*shape):
-            return jnp.asarray(np.random.uniform(-0.1, 0.1, shape), jnp.float32)
+    lstm = c.cell == "LSTM"
 
-        rows = 3 * hidden
+    def matrix(*shape):
+        return jnp.asarray(np.random.uniform(-0.1, 0.1, shape), jnp.float32)
+
+    def layer_weights(inputs, hidden):
+        rows = (4 if lstm else 3) * hidden
         return matrix(inputs, rows), matrix(hidden, rows), matrix(rows), matrix(rows)
 
-    def gru(weights, x, h):  # x: (T, B, D)
+    def layer(weights, x, state):  # x: (T, B, D)
         w_ih, w_hh, b_ih, b_hh = weights
-        projected = x @ w_ih + b_ih
 
-        def cell(h, gates):
+        def gru_cell(h, gates):
             i_r, i_z, i_n = jnp.split(gates, 3, -1)
             h_r, h_z, h_n = jnp.split(h @ w_hh + b_hh, 3, -1)
             r, z = jax.nn.sigmoid(i_r + h_r), jax.nn.sigmoid(i_z + h_z)
@@ -132,28 +153,35 @@ def jax_step(c):
             h = (1 - z) * n + z * h
             return h, h
 
-        return jax.lax.scan(cell, h, projected)
+        def lstm_cell(state, gates):
+            h, memory = state
+            i, f, g, o = jnp.split(gates + h @ w_hh + b_hh, 4, -1)
+            memory = jax.nn.sigmoid(f) * memory + jax.nn.sigmoid(i) * jnp.tanh(g)
+            h = jax.nn.sigmoid(o) * jnp.tanh(memory)
+            return (h, memory), h
 
-    sizes = [c.features, *c.hidden]
-    first = c.hidden[-1] if c.repeat else c.features
+        return jax.lax.scan(lstm_cell if lstm else gru_cell, state, x @ w_ih + b_ih)
+
+    layers = [layer_weights(*sizes) for sizes in c.layers()]
     weights = (
-        [gru_weights(i, h) for i, h in zip(sizes, c.hidden)],
-        [gru_weights(i, h) for i, h in zip([first, *c.hidden], c.hidden)],
+        layers[: len(c.hidden)],
+        layers[len(c.hidden) :],
         (jnp.full((c.hidden[-1], c.features), 0.1), jnp.zeros(c.features)),
     )
 
     def loss(weights, x, y):
         encoder, decoder, (w, b) = weights
         states = []
-        for layer, size in zip(encoder, c.hidden):
-            state, x = gru(layer, x, jnp.zeros((c.batch, size)))
+        for one, size in zip(encoder, c.hidden):
+            zeros = jnp.zeros((c.batch, size))
+            state, x = layer(one, x, (zeros, zeros) if lstm else zeros)
             states.append(state)
         if c.repeat:
             x = jnp.broadcast_to(x[-1], (c.steps, *x[-1].shape))
         else:
             x = jnp.zeros_like(y)
-        for layer, state in zip(decoder, states):
-            _, x = gru(layer, x, state)
+        for one, state in zip(decoder, states):
+            _, x = layer(one, x, state)
         return jnp.square(x @ w + b - y).sum() / (2 * c.batch)
 
     @jax.jit
@@ -178,6 +206,16 @@ def jax_step(c):
         value.block_until_ready()
 
     return step
+
+
+def onednn_step(c):
+    if c.cell != "GRU":
+        return None
+    from onednn import OneDnn
+
+    onednn, size = OneDnn(), c.hidden[-1]
+    calls = onednn.cell(c.batch, c.steps, size, size)
+    return lambda: onednn.step(calls)
 
 
 def torch_on_gpu(c, captured):
@@ -258,7 +296,7 @@ def compare_on_gpu(a):
     print("| | this crate |", " | ".join(f"{p} | ratio" for p in peers), "|")
     print("|---" * (2 + 2 * len(peers)) + "|")
     for c in map(Configuration, product(binary).splitlines()):
-        if a.names and c.name not in a.names:
+        if a.names and c.name not in a.names or c.cell != "GRU":
             continue
         ours, theirs = [], {}
         for _ in range(a.rounds):
@@ -283,7 +321,9 @@ def compare_on_gpu(a):
         print("|", " | ".join(cells), "|", flush=True)
 
 
+CELL = "oneDNN cell"
 PEERS = {
+    CELL: onednn_step,
     "PyTorch": lambda c: torch_step(c, False),
     "PyTorch compiled": lambda c: torch_step(c, True),
     "Keras": keras_step,
@@ -307,6 +347,8 @@ def prepare(c, peers):
     for name in peers:
         try:
             step = PEERS[name](c)
+            if step is None:  # it has no such cell
+                continue
             for _ in range(3):
                 step()
             steps[name] = step
@@ -317,6 +359,57 @@ def prepare(c, peers):
     return steps
 
 
+def machine():
+    """The processor, and those of its instruction sets that products depend on."""
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    about = dict(map(str.strip, line.split(":", 1)) for line in lines if ":" in line)
+    wanted = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve")
+    found = about.get("flags", about.get("Features", "")).split()
+    return " ".join([about.get("model name", platform.machine()), *(f for f in wanted if f in found)])
+
+
+def versions():
+    found = []
+    for package in ("torch", "keras", "jax", "onednn", "onednn-cpu-gomp"):
+        try:
+            found.append(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            pass
+    command = ["git", "-C", ROOT, "describe", "--always", "--dirty"]
+    commit = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    return ", ".join([f"this crate at {commit}", *found, f"Python {platform.python_version()}"])
+
+
+def row(c, peers, a):
+    """Measures a configuration, and returns the cells of its row."""
+    steps = prepare(c, peers)
+    ours, theirs, peak = [], {name: [] for name in steps}, 0.0
+    repetitions = 3
+    for _ in range(a.rounds):
+        peak = max(peak, float(product(a.binary, "peak", 0.1)))
+        ours += [float(line) for line in product(a.binary, c.name, repetitions).split()]
+        repetitions = max(3, int(a.seconds * 1e3 / min(ours)))
+        for name, step in steps.items():
+            theirs[name] += times(step, a.seconds)
+
+    def milliseconds(found, digits):
+        return f"{min(found):.{digits}f} ({statistics.median(found):.{digits}f})" if found else "–"
+
+    def share(multiply_adds, found):
+        return f"{multiply_adds / min(found) * 1e3 / peak:.0%}" if found else "–"
+
+    cells = [c.name, milliseconds(ours, 3), share(c.multiply_adds, ours)]
+    for name in peers:
+        cells.append(milliseconds(theirs.get(name), 2))
+        if name == CELL:
+            cells.append(share(c.cell_multiply_adds(), theirs.get(name)))
+    others = [min(found) for name, found in theirs.items() if name != CELL]
+    return [*cells, f"{min(others) / min(ours):.3g}" if others else "–"]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--binary", help="of time_step, where it is not in target/")
@@ -324,7 +417,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=2.0, help="a turn")
     parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--peers", default=",".join(PEERS), help="which, with commas between")
+    parser.add_argument("--peers", default=",".join(PEERS), help="some of %(default)s")
     parser.add_argument("names", nargs="*", metavar="NAME", help="configurations; all if none")
     a = parser.parse_args()
     if a.cuda:
@@ -333,7 +426,7 @@ def main():
 
     for variable in ("RAYON_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = str(a.threads)
-    # JAX has no setting for it: its threads are as many as the cores that the process may use.
+    # JAX and TBB have no setting for it: as many threads as the cores that the process may use.
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: a.threads])
     try:
@@ -345,36 +438,22 @@ def main():
 
     configurations = [Configuration(line) for line in product(a.binary).splitlines()]
     peers = a.peers.split(",")
+    for name in [*a.names, *peers]:
+        if name not in [c.name for c in configurations] and name not in PEERS:
+            sys.exit(f"{name} is neither a configuration nor one of {', '.join(PEERS)}.")
     if os.getloadavg()[0] > 0.5:
         print("The machine is busy: the peers' times are too long.", file=sys.stderr)
-    print(f"Milliseconds of a training step, smallest (median), {a.threads} threads, load "
-          f"{os.getloadavg()[0]:.1f} at the start.\n")
-    print("| | this crate | share of peak |", " | ".join(f"{p} | ratio" for p in peers), "|")
-    print("|---" * (3 + 2 * len(peers)) + "|")
+    print(f"Milliseconds of a training step in f32, smallest (median) of {a.rounds} rounds of {a.seconds} s, "
+          f"{a.threads} threads, load {os.getloadavg()[0]:.1f} at the start.\n{machine()}; {versions()}.\n")
+    columns = ["", "this crate", "share of peak"]
+    for name in peers:
+        columns += [name, "share of peak"] if name == CELL else [name]
+    columns.append("times the fastest of the others")
+    print("|", " | ".join(columns), "|")
+    print("|---" * len(columns) + "|")
     for c in configurations:
-        if a.names and c.name not in a.names:
-            continue
-        steps = prepare(c, peers)
-        ours, theirs, peak = [], {name: [] for name in steps}, 0.0
-        repetitions = 3
-        for _ in range(a.rounds):
-            peak = max(peak, float(product(a.binary, "peak", 0.1)))
-            new = [float(line) for line in product(a.binary, c.name, repetitions).split()]
-            ours += new
-            repetitions = max(3, int(a.seconds * 1e3 / min(ours)))
-            for name, step in steps.items():
-                theirs[name] += times(step, a.seconds)
-        best = min(ours)
-        cells = [c.name, f"{best:.3f} ({statistics.median(ours):.3f})"]
-        cells.append(f"{c.multiply_adds / best * 1e3 / peak:.0%}")
-        for name in peers:
-            if name in theirs:
-                found = theirs[name]
-                cells.append(f"{min(found):.2f} ({statistics.median(found):.2f})")
-                cells.append(f"{min(found) / best:.1f}")
-            else:
-                cells += ["–", "–"]
-        print("|", " | ".join(cells), "|", flush=True)
+        if not a.names or c.name in a.names:
+            print("|", " | ".join(row(c, peers, a)), "|", flush=True)
 
 
 if __name__ == "__main__":

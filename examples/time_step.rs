@@ -1,8 +1,8 @@
 //! Times training steps of one configuration, for `benches/peers.py`.
 //!
 //! ```text
-//! time_step                    lists the configurations: name, batch, steps, features, hidden
-//!                              sizes, decoder input, multiply-adds of a step
+//! time_step                    lists the configurations: name, cell, batch, steps, features,
+//!                              hidden sizes, decoder input, multiply-adds of a step
 //! time_step NAME REPETITIONS   prints the milliseconds of each of so many steps, one a line
 //! time_step cuda NAME REPETITIONS
 //!                              on the first GPU, with feature `cuda`: as many times a thousand steps,
@@ -52,11 +52,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn list() {
     for configuration in &CONFIGURATIONS {
-        let Configuration { name, batch, steps, features, hidden, decoder_input } = configuration;
+        let Configuration { name, cell, batch, steps, features, hidden, decoder_input } =
+            configuration;
         let hidden: Vec<String> = hidden.iter().map(usize::to_string).collect();
         let multiply_adds = configuration.multiply_adds();
         println!(
-            "{name} {batch} {steps} {features} {} {decoder_input:?} {multiply_adds:e}",
+            "{name} {cell:?} {batch} {steps} {features} {} {decoder_input:?} {multiply_adds:e}",
             hidden.join(",")
         );
     }

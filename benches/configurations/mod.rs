@@ -3,7 +3,7 @@
 use seq2seq::kernels::DecoderInput::{self, RepeatLast, Zeros};
 use seq2seq::kernels::level::Level;
 use seq2seq::kernels::optimizer::{Optimizer, Settings};
-use seq2seq::kernels::recurrent::CellKind;
+use seq2seq::kernels::recurrent::CellKind::{self, Gru, Lstm};
 use seq2seq::kernels::seq2seq::{Loss, NetworkShape, TrainStep, Windows};
 #[cfg(feature = "cuda")]
 use seq2seq::kernels_cuda as cuda;
@@ -12,6 +12,7 @@ use seq2seq::kernels_cuda as cuda;
 /// as many steps.
 pub(crate) struct Configuration {
     pub(crate) name: &'static str,
+    pub(crate) cell: CellKind,
     pub(crate) batch: usize,
     pub(crate) steps: usize,
     pub(crate) features: usize,
@@ -19,24 +20,31 @@ pub(crate) struct Configuration {
     pub(crate) decoder_input: DecoderInput,
 }
 
-pub(crate) const CONFIGURATIONS: [Configuration; 6] = [
-    configuration("e1", 100, 10, 2, &[12; 2], RepeatLast),
-    configuration("keras", 512, 15, 1, &[35; 2], Zeros),
-    configuration("e2", 50, 15, 1, &[35; 2], RepeatLast),
-    configuration("e3", 100, 30, 1, &[100; 2], RepeatLast),
-    configuration("btc", 100, 40, 2, &[64; 2], RepeatLast),
-    configuration("e2big", 50, 15, 1, &[500; 3], RepeatLast),
+pub(crate) const CONFIGURATIONS: [Configuration; 12] = [
+    configuration("e1", Gru, 100, 10, 2, &[12; 2], RepeatLast),
+    configuration("keras", Gru, 512, 15, 1, &[35; 2], Zeros),
+    configuration("e2", Gru, 50, 15, 1, &[35; 2], RepeatLast),
+    configuration("e3", Gru, 100, 30, 1, &[100; 2], RepeatLast),
+    configuration("btc", Gru, 100, 40, 2, &[64; 2], RepeatLast),
+    configuration("e2big", Gru, 50, 15, 1, &[500; 3], RepeatLast),
+    configuration("e1_lstm", Lstm, 100, 10, 2, &[12; 2], RepeatLast),
+    configuration("keras_lstm", Lstm, 512, 15, 1, &[35; 2], Zeros),
+    configuration("e2_lstm", Lstm, 50, 15, 1, &[35; 2], RepeatLast),
+    configuration("e3_lstm", Lstm, 100, 30, 1, &[100; 2], RepeatLast),
+    configuration("btc_lstm", Lstm, 100, 40, 2, &[64; 2], RepeatLast),
+    configuration("e2big_lstm", Lstm, 50, 15, 1, &[500; 3], RepeatLast),
 ];
 
 const fn configuration(
     name: &'static str,
+    cell: CellKind,
     batch: usize,
     steps: usize,
     features: usize,
     hidden: &'static [usize],
     decoder_input: DecoderInput,
 ) -> Configuration {
-    Configuration { name, batch, steps, features, hidden, decoder_input }
+    Configuration { name, cell, batch, steps, features, hidden, decoder_input }
 }
 
 /// Series of the data set that batches are drawn from.
@@ -62,7 +70,7 @@ impl Configuration {
 
     pub(crate) fn shape(&self) -> NetworkShape {
         NetworkShape {
-            cell: CellKind::Gru,
+            cell: self.cell,
             features: self.features,
             outputs: self.features,
             hidden: self.hidden.to_vec(),
@@ -123,12 +131,17 @@ impl Configuration {
     pub(crate) fn multiply_adds(&self) -> f64 {
         let steps = self.steps as f64;
         let top = self.hidden[self.hidden.len() - 1];
+        let gates = match self.cell {
+            CellKind::SimpleRnn => 1,
+            Gru => 3,
+            Lstm => 4,
+        };
         let mut sum = 3.0 * steps * (top * self.features) as f64;
         for decoder in [false, true] {
             let mut input = if decoder { top } else { self.features };
             for (l, &hidden) in self.hidden.iter().enumerate() {
-                let recurrent = (3 * hidden * hidden) as f64;
-                let projection = (3 * hidden * input) as f64;
+                let recurrent = (gates * hidden * hidden) as f64;
+                let projection = (gates * hidden * input) as f64;
                 sum += 3.0 * steps * recurrent;
                 sum += match (l, decoder, self.decoder_input) {
                     (0, false, _) => 2.0 * steps * projection,
