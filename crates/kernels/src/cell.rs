@@ -6,7 +6,7 @@
 //! RNN has one group and no more.
 
 use super::level::Isa;
-use super::product::{PANEL, Panels};
+use super::product::{Columns, PANEL, Panels, Start, product, products};
 use super::tile::Row;
 
 /// The formulas of one kind of recurrent cell.
@@ -43,7 +43,7 @@ pub(crate) trait Cell {
         k
     }
 
-    /// The panels of `weight_hh` as [`forward`](Cell::forward) wants them.
+    /// The panels of `weight_hh` as [`recur`](Cell::recur) wants them.
     fn new_recurrent(hidden: usize) -> Panels {
         Panels::new(Self::GATES * hidden, hidden)
     }
@@ -67,12 +67,31 @@ pub(crate) trait Cell {
         }
     }
 
-    /// One step: from the input's product in `gates` and the state before, the gates to save and
-    /// the state after. What is carried beside the output is replaced in `carried`.
-    fn forward<S: Isa, const C: usize>(
+    /// The first half of a step, of one tile or of several that read the weights together: adds the
+    /// recurrent product of the states before, (H, W) of each, to the input's product in `gates`, (SAVED·H, W)
+    /// of each.
+    #[inline(always)]
+    fn recur<S: Isa, const C: usize>(
         isa: S,
         recurrent: &Panels,
-        bias: &[f32],
+        _bias: &[f32],
+        gates: &mut [Row<S, C>],
+        before: &[Row<S, C>],
+        tiles: usize,
+    ) {
+        if tiles == 1 {
+            let gates = &mut gates[..Self::GATES * before.len()];
+            return product(isa, recurrent, before, Start::Output, gates);
+        }
+        let (stride, hidden) = (gates.len() / tiles, before.len() / tiles);
+        let gates = Columns { rows: gates, stride, range: 0..Self::GATES * hidden };
+        products(isa, recurrent, Columns::whole(before, hidden), Start::Output, gates);
+    }
+
+    /// The second half of a step, of one tile: from the sums in `gates` and the state before, the gates to save
+    /// and the state after. What is carried beside the output is replaced in `carried`.
+    fn forward<S: Isa, const C: usize>(
+        isa: S,
         gates: &mut [Row<S, C>],
         before: &[Row<S, C>],
         after: &mut [Row<S, C>],

@@ -2,7 +2,7 @@
 
 use super::level::Isa;
 use super::outer::{Sequence, outer, row_sums};
-use super::product::{PANEL, Panels, Start, product};
+use super::product::{Columns, PANEL, Panels, Start, products};
 use super::tile::{TileKernel, rows, rows_mut};
 
 /// Weights (O, H) and bias (O) of the head, packed for both directions.
@@ -43,24 +43,23 @@ impl Dense {
     }
 }
 
-/// The head's outputs for all steps of a tile.
+/// The head's outputs for all steps of a tile, or for a step of several tiles.
 pub(crate) struct Forward<'a> {
     pub(crate) dense: &'a Dense,
-    /// (T·H, W).
+    /// (H, W) of each step or tile.
     pub(crate) input: &'a [f32],
-    /// (T·O, W), written.
-    pub(crate) output: &'a mut [f32],
+    /// O rows of each, written.
+    pub(crate) output: Columns<&'a mut [f32]>,
 }
 
 impl TileKernel for Forward<'_> {
     #[inline(always)]
     fn compute<S: Isa, const C: usize>(self, isa: S) {
         let Dense { weight, bias, .. } = self.dense;
-        let input = rows::<S, C>(self.input).chunks_exact(self.dense.inputs);
-        let output = rows_mut::<S, C>(self.output).chunks_exact_mut(self.dense.outputs);
-        for (input, output) in input.zip(output) {
-            product(isa, weight, input, Start::Bias(bias), output);
-        }
+        let Columns { rows: output, stride, range } = self.output;
+        let output = Columns { rows: rows_mut::<S, C>(output), stride, range };
+        let input = Columns::whole(rows::<S, C>(self.input), self.dense.inputs);
+        products(isa, weight, input, Start::Bias(bias), output);
     }
 }
 
@@ -77,11 +76,9 @@ impl TileKernel for Backward<'_> {
     #[inline(always)]
     fn compute<S: Isa, const C: usize>(self, isa: S) {
         let Dense { inputs, outputs, .. } = *self.dense;
-        let upstream = rows::<S, C>(self.upstream);
-        let to = rows_mut::<S, C>(self.input_gradient).chunks_exact_mut(inputs);
-        for (upstream, to) in upstream.chunks_exact(outputs).zip(to) {
-            product(isa, &self.dense.transposed, upstream, Start::Zero, to);
-        }
+        let upstream = Columns::whole(rows::<S, C>(self.upstream), outputs);
+        let to = Columns::whole(rows_mut::<S, C>(self.input_gradient), inputs);
+        products(isa, &self.dense.transposed, upstream, Start::Zero, to);
     }
 }
 

@@ -28,7 +28,7 @@
 use super::activation::{sigmoid, tanh};
 use super::cell::{Cell, minus_square};
 use super::level::Isa;
-use super::product::{Block, PANEL, Panels, accumulate, two_panels_fit};
+use super::product::{Block, PANEL, Panels, accumulate, depths, two_panels_fit};
 use super::tile::Row;
 
 /// The gated recurrent unit.
@@ -74,28 +74,60 @@ impl Cell for Gru {
     }
 
     #[inline(always)]
-    fn forward<S: Isa, const C: usize>(
+    fn recur<S: Isa, const C: usize>(
         isa: S,
         recurrent: &Panels,
         bias: &[f32],
         gates: &mut [Row<S, C>],
         before: &[Row<S, C>],
+        tiles: usize,
+    ) {
+        let hidden = bias.len();
+        for ks in depths(hidden) {
+            for panels in recurrent.groups() {
+                for i in 0..tiles {
+                    let before = &before[i * hidden..][ks.clone()];
+                    let gates = &mut gates[i * Self::SAVED * hidden..][..Self::SAVED * hidden];
+                    let mut sums = Sums::new(gates, before, bias, ks.start == 0);
+                    let mut p = panels.start;
+                    while two_panels_fit::<S, C>() && p + 2 <= panels.end {
+                        sums.add::<2>(isa, recurrent.get(p, &ks), p);
+                        p += 2;
+                    }
+                    while p < panels.end {
+                        sums.add::<1>(isa, recurrent.get(p, &ks), p);
+                        p += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn forward<S: Isa, const C: usize>(
+        isa: S,
+        gates: &mut [Row<S, C>],
+        before: &[Row<S, C>],
         after: &mut [Row<S, C>],
         _carried: &mut [Row<S, C>],
     ) {
-        let mut step = Step::new(recurrent, bias, gates, before, after);
-        let mut p = 0;
-        if two_panels_fit::<S, C>() {
-            while p + 2 <= recurrent.len() {
-                step.panels::<2>(isa, p);
-                p += 2;
+        let hidden = before.len();
+        let (n, r, z, u) = split::<S, C>(gates, hidden);
+        let after = &mut after[..hidden];
+        for gate in [&mut *r, &mut *z] {
+            for row in gate.iter_mut() {
+                for x in row {
+                    *x = sigmoid(isa, *x);
+                }
             }
         }
-        while p < recurrent.len() {
-            step.panels::<1>(isa, p);
-            p += 1;
+        for j in 0..hidden {
+            for c in 0..C {
+                let candidate = tanh(isa, isa.fma(r[j][c], u[j][c], n[j][c]));
+                n[j][c] = candidate;
+                after[j][c] = isa.fma(z[j][c], isa.sub_f32s(before[j][c], candidate), candidate);
+            }
         }
-        step.gates(isa);
     }
 
     #[inline(always)]
@@ -108,10 +140,8 @@ impl Cell for Gru {
         _carried: &mut [Row<S, C>],
     ) {
         let hidden = before.len();
-        let (n, rest) = gates.split_at_mut(hidden);
-        let (r, rest) = rest.split_at_mut(hidden);
-        let (z, u) = rest.split_at_mut(hidden);
-        let (u, carry) = (&mut u[..hidden], &mut carry[..hidden]);
+        let (n, r, z, u) = split::<S, C>(gates, hidden);
+        let carry = &mut carry[..hidden];
         let one = isa.splat_f32s(1.0);
         for j in 0..hidden {
             for c in 0..C {
@@ -135,39 +165,47 @@ impl Cell for Gru {
     }
 }
 
-/// The arrays of one forward step, a row a unit.
-struct Step<'a, S: Isa, const C: usize> {
-    recurrent: &'a Panels,
-    bias: &'a [f32],
-    n: &'a mut [Row<S, C>],
+/// The saved groups of one step, a row a unit.
+#[inline(always)]
+#[expect(clippy::type_complexity, reason = "four times the same")]
+fn split<S: Isa, const C: usize>(
+    gates: &mut [Row<S, C>],
+    hidden: usize,
+) -> (&mut [Row<S, C>], &mut [Row<S, C>], &mut [Row<S, C>], &mut [Row<S, C>]) {
+    let (n, rest) = gates.split_at_mut(hidden);
+    let (r, rest) = rest.split_at_mut(hidden);
+    let (z, u) = rest.split_at_mut(hidden);
+    (n, r, z, &mut u[..hidden])
+}
+
+/// The sums of r, z and u of one tile, while the inner products are added.
+struct Sums<'a, S: Isa, const C: usize> {
     r: &'a mut [Row<S, C>],
     z: &'a mut [Row<S, C>],
     u: &'a mut [Row<S, C>],
+    /// The part of the state before whose products are added.
     before: &'a [Row<S, C>],
-    after: &'a mut [Row<S, C>],
+    bias: &'a [f32],
+    /// Whether `u` holds nothing yet: it begins with the bias.
+    from_bias: bool,
 }
 
-impl<'a, S: Isa, const C: usize> Step<'a, S, C> {
+impl<'a, S: Isa, const C: usize> Sums<'a, S, C> {
     #[inline(always)]
     fn new(
-        recurrent: &'a Panels,
-        bias: &'a [f32],
         gates: &'a mut [Row<S, C>],
         before: &'a [Row<S, C>],
-        after: &'a mut [Row<S, C>],
+        bias: &'a [f32],
+        from_bias: bool,
     ) -> Self {
-        let hidden = before.len();
-        let (n, rest) = gates.split_at_mut(hidden);
-        let (r, rest) = rest.split_at_mut(hidden);
-        let (z, u) = rest.split_at_mut(hidden);
-        let (u, after, bias) = (&mut u[..hidden], &mut after[..hidden], &bias[..hidden]);
-        Step { recurrent, bias, n, r, z, u, before, after }
+        let (_, r, z, u) = split::<S, C>(gates, bias.len());
+        Sums { r, z, u, before, bias, from_bias }
     }
 
-    /// The units of panels `p` to `p + P`: inner products, gates, new state.
+    /// The units of some panels, of which the first is number `p`.
     #[inline(always)]
-    fn panels<const P: usize>(&mut self, isa: S, p: usize) {
-        let hidden = self.before.len();
+    fn add<const P: usize>(&mut self, isa: S, panels: [&[[f32; PANEL]]; P], p: usize) {
+        let hidden = self.bias.len();
         let mut sums: [Block<S, C>; P] = [[[isa.splat_f32s(0.0); C]; PANEL]; P];
         for (i, sums) in sums.iter_mut().enumerate() {
             for unit in 0..UNITS {
@@ -175,11 +213,14 @@ impl<'a, S: Isa, const C: usize> Step<'a, S, C> {
                 if j < hidden {
                     sums[unit] = self.r[j];
                     sums[UNITS + unit] = self.z[j];
-                    sums[2 * UNITS + unit] = [isa.splat_f32s(self.bias[j]); C];
+                    sums[2 * UNITS + unit] = match self.from_bias {
+                        true => [isa.splat_f32s(self.bias[j]); C],
+                        false => self.u[j],
+                    };
                 }
             }
         }
-        let sums = accumulate(isa, sums, self.recurrent.get::<P>(p), self.before);
+        let sums = accumulate(isa, sums, panels, self.before);
         for (i, sums) in sums.iter().enumerate() {
             for unit in 0..UNITS {
                 let j = (p + i) * UNITS + unit;
@@ -188,27 +229,6 @@ impl<'a, S: Isa, const C: usize> Step<'a, S, C> {
                     self.z[j] = sums[UNITS + unit];
                     self.u[j] = sums[2 * UNITS + unit];
                 }
-            }
-        }
-    }
-
-    /// The gates of all units, from the sums that [`panels`](Step::panels) left in their places.
-    ///
-    /// A pass of its own: with the registers free of the inner products the units overlap better.
-    #[inline(always)]
-    fn gates(&mut self, isa: S) {
-        for gate in [&mut *self.r, &mut *self.z] {
-            for row in gate.iter_mut() {
-                for x in row {
-                    *x = sigmoid(isa, *x);
-                }
-            }
-        }
-        for j in 0..self.before.len() {
-            for c in 0..C {
-                let n = tanh(isa, isa.fma(self.r[j][c], self.u[j][c], self.n[j][c]));
-                self.n[j][c] = n;
-                self.after[j][c] = isa.fma(self.z[j][c], isa.sub_f32s(self.before[j][c], n), n);
             }
         }
     }

@@ -12,7 +12,7 @@
 use super::cell::Cell;
 use super::level::Isa;
 use super::outer::{Sequence, outer, row_sums};
-use super::product::{PANEL, Panels, Start, product};
+use super::product::{Columns, PANEL, Panels, Start, product, products};
 use super::shape::{CellKind, Shape, with_cell};
 use super::tile::{Row, Tile, TileKernel, rows, rows_mut};
 use std::marker::PhantomData;
@@ -192,11 +192,9 @@ impl LayerKernel for Forward<'_> {
 
         match self.input {
             Input::Sequence(x) => {
-                let x = rows::<S, C>(x).chunks_exact(input);
-                for (gates, x) in gates.chunks_exact_mut(saved).zip(x) {
-                    let to = &mut gates[projected.clone()];
-                    product(isa, &self.layer.input, x, Start::Bias(bias), to);
-                }
+                let x = Columns::whole(rows::<S, C>(x), input);
+                let to = Columns { rows: &mut *gates, stride: saved, range: projected };
+                products(isa, &self.layer.input, x, Start::Bias(bias), to);
             }
             Input::Constant(x) => {
                 let (first, rest) = gates.split_at_mut(saved);
@@ -209,9 +207,7 @@ impl LayerKernel for Forward<'_> {
             }
             Input::Zeros => {
                 for gates in gates.chunks_exact_mut(saved) {
-                    for (to, bias) in gates[projected.clone()].iter_mut().zip(bias) {
-                        *to = [isa.splat_f32s(*bias); C];
-                    }
+                    bias_rows(isa, bias, &mut gates[projected.clone()]);
                 }
             }
         }
@@ -219,8 +215,105 @@ impl LayerKernel for Forward<'_> {
         for (t, gates) in gates.chunks_exact_mut(saved).enumerate() {
             let (before, after) = states[t * hidden..(t + 2) * hidden].split_at_mut(hidden);
             let (weights, bias) = (&self.layer.recurrent, &self.layer.recurrent_bias);
-            K::forward(isa, weights, bias, gates, before, after, carried);
+            K::recur(isa, weights, bias, gates, before, 1);
+            K::forward(isa, gates, before, after, carried);
         }
+    }
+}
+
+/// One step of a tile, or of several that read the weights together; for predictions, which keep nothing.
+pub(crate) struct Step<'a> {
+    pub(crate) layer: &'a Packed,
+    pub(crate) input: StepInput<'a>,
+    /// (SAVED·H, W) of each tile, written.
+    pub(crate) gates: &'a mut [f32],
+    /// (H, W) of each tile: the state before.
+    pub(crate) before: &'a [f32],
+    /// (H, W) of each tile: the state after, written.
+    pub(crate) after: &'a mut [f32],
+    /// (CARRIED·H, W) of each tile, replaced.
+    pub(crate) carried: &'a mut [f32],
+}
+
+/// What a layer reads in a [`Step`].
+#[derive(Clone)]
+pub(crate) enum StepInput<'a> {
+    /// D rows of each tile.
+    Columns(Columns<&'a [f32]>),
+    /// What [`Project`] has made of the input, (GATES·H, W) of each tile.
+    Projected(&'a [f32]),
+    /// Zeros.
+    Zeros,
+}
+
+impl LayerKernel for Step<'_> {
+    fn cell(&self) -> CellKind {
+        self.layer.shape.cell
+    }
+
+    #[inline(always)]
+    fn compute<K: Cell, S: Isa, const C: usize>(self, isa: S) {
+        let Step { layer, input, .. } = self;
+        let Shape { hidden, .. } = layer.shape;
+        let (stride, range) =
+            (K::SAVED * hidden, K::INPUT * hidden..(K::INPUT + K::GATES) * hidden);
+        let gates = rows_mut::<S, C>(self.gates);
+        let (before, after) = (rows::<S, C>(self.before), rows_mut::<S, C>(self.after));
+        let carried = rows_mut::<S, C>(self.carried);
+        match input {
+            StepInput::Columns(Columns { rows: x, stride: of_x, range: place }) => {
+                let x = Columns { rows: rows::<S, C>(x), stride: of_x, range: place };
+                let to = Columns { rows: &mut *gates, stride, range };
+                products(isa, &layer.input, x, Start::Bias(&layer.input_bias), to);
+            }
+            StepInput::Projected(product) => {
+                let product = rows::<S, C>(product).chunks_exact(range.len());
+                for (gates, product) in gates.chunks_exact_mut(stride).zip(product) {
+                    gates[range.clone()].copy_from_slice(product);
+                }
+            }
+            StepInput::Zeros => {
+                for gates in gates.chunks_exact_mut(stride) {
+                    bias_rows(isa, &layer.input_bias, &mut gates[range.clone()]);
+                }
+            }
+        }
+        let tiles = before.len() / hidden;
+        K::recur(isa, &layer.recurrent, &layer.recurrent_bias, gates, before, tiles);
+        let beside = K::CARRIED * hidden;
+        let states = before.chunks_exact(hidden).zip(after.chunks_exact_mut(hidden));
+        for (i, (gates, (before, after))) in gates.chunks_exact_mut(stride).zip(states).enumerate()
+        {
+            let carried = &mut carried[i * beside..][..beside];
+            K::forward(isa, gates, before, after, carried);
+        }
+    }
+}
+
+/// A bias in every lane: the product of zeros.
+#[inline(always)]
+fn bias_rows<S: Isa, const C: usize>(isa: S, bias: &[f32], to: &mut [Row<S, C>]) {
+    for (to, bias) in to.iter_mut().zip(bias) {
+        *to = [isa.splat_f32s(*bias); C];
+    }
+}
+
+/// The product of an input that is the same at every step, of a tile or of several.
+pub(crate) struct Project<'a> {
+    pub(crate) layer: &'a Packed,
+    /// (D, W) of each tile.
+    pub(crate) input: &'a [f32],
+    /// (GATES·H, W) of each tile, written.
+    pub(crate) product: &'a mut [f32],
+}
+
+impl TileKernel for Project<'_> {
+    #[inline(always)]
+    fn compute<S: Isa, const C: usize>(self, isa: S) {
+        let Packed { shape, input: weights, input_bias, .. } = self.layer;
+        let x = Columns::whole(rows::<S, C>(self.input), shape.input);
+        let to = Columns::whole(rows_mut::<S, C>(self.product), shape.groups() * shape.hidden);
+        products(isa, weights, x, Start::Bias(input_bias), to);
     }
 }
 
@@ -281,11 +374,9 @@ impl LayerKernel for Backward<'_> {
 
         match self.input {
             InputGradient::Sequence(gradient) => {
-                let gradient = rows_mut::<S, C>(gradient).chunks_exact_mut(input);
-                for (gates, to) in gates.chunks_exact(saved).zip(gradient) {
-                    let gates = &gates[projected.clone()];
-                    product(isa, &self.layer.input_transposed, gates, Start::Zero, to);
-                }
+                let gates = Columns { rows: &*gates, stride: saved, range: projected };
+                let to = Columns::whole(rows_mut::<S, C>(gradient), input);
+                products(isa, &self.layer.input_transposed, gates, Start::Zero, to);
             }
             InputGradient::Constant { gradient, summed } => {
                 let summed = rows_mut::<S, C>(summed);

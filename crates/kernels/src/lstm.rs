@@ -32,7 +32,6 @@
 use super::activation::{sigmoid, tanh};
 use super::cell::{Cell, minus_square};
 use super::level::Isa;
-use super::product::{Panels, Start, product};
 use super::tile::Row;
 
 /// The long short-term memory.
@@ -46,18 +45,13 @@ impl Cell for Lstm {
     #[inline(always)]
     fn forward<S: Isa, const C: usize>(
         isa: S,
-        recurrent: &Panels,
-        _bias: &[f32],
         gates: &mut [Row<S, C>],
         before: &[Row<S, C>],
         after: &mut [Row<S, C>],
         carried: &mut [Row<S, C>],
     ) {
         let hidden = before.len();
-        product(isa, recurrent, before, Start::Output, &mut gates[..Self::GATES * hidden]);
         let Groups { i, f, g, o, c, s } = Groups::<S, C>::split(gates, hidden);
-        // A pass of its own: with the registers free of the inner products the units overlap
-        // better.
         for gate in [&mut *i, &mut *f, &mut *o] {
             for row in gate {
                 for x in row {

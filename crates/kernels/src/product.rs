@@ -7,6 +7,10 @@
 //! panel p:  w(6p, 0) … w(6p+5, 0) | w(6p, 1) … w(6p+5, 1) | …      one group an inner index k
 //! ```
 //!
+//! Long rows are cut after every [`DEPTH`] indices: all panels of the first ones, then all panels of the next
+//! ones. So many rows of a tile stay in the first-level cache while the weights pass by, in the order of
+//! memory.
+//!
 //! For each k the loop loads the tile's row k (C registers), broadcasts each weight of the group,
 //! and does 6·C multiply-adds into 6·C registers. With C = 2 that is 12 multiply-adds for 8 loads,
 //! enough for a machine with two of each a cycle. Narrow tiles (C = 1), and machines with 32
@@ -14,9 +18,18 @@
 
 use super::level::Isa;
 use super::tile::Row;
+use std::ops::Range;
 
 /// Rows of a panel. Six is what 16 registers allow with two registers a row.
 pub(crate) const PANEL: usize = 6;
+
+/// The most inner indices that are multiplied at once: so many rows of a tile take half of the first-level
+/// cache.
+const DEPTH: usize = 256;
+
+/// Bytes of the panels that are multiplied with one column after the other: they stay in the second-level cache
+/// meanwhile, and the column in the first.
+const GROUP: usize = 128 << 10;
 
 /// The results of one panel: a register block.
 pub(crate) type Block<S, const C: usize> = [Row<S, C>; PANEL];
@@ -25,6 +38,8 @@ pub(crate) type Block<S, const C: usize> = [Row<S, C>; PANEL];
 pub(crate) struct Panels {
     inner: usize,
     panels: usize,
+    /// How many are multiplied with one column after the other, an even number.
+    group: usize,
     groups: Vec<[f32; PANEL]>,
 }
 
@@ -32,7 +47,9 @@ impl Panels {
     /// Space for `rows` rows of length `inner`, all zero.
     pub(crate) fn new(rows: usize, inner: usize) -> Self {
         let panels = rows.div_ceil(PANEL);
-        Panels { inner, panels, groups: vec![[0.0; PANEL]; panels * inner] }
+        let bytes = size_of::<[f32; PANEL]>() * inner.clamp(1, DEPTH);
+        let group = (GROUP / bytes).max(2) / 2 * 2;
+        Panels { inner, panels, group, groups: vec![[0.0; PANEL]; panels * inner] }
     }
 
     /// Copies rows of a matrix in: row `r` of panel `p` is the row `source(p, r)` of `matrix`.
@@ -42,11 +59,21 @@ impl Panels {
         source: impl Fn(usize, usize) -> Option<usize>,
     ) {
         let inner = self.inner;
-        for (p, panel) in self.groups.chunks_exact_mut(inner).enumerate() {
-            for r in 0..PANEL {
-                if let Some(row) = source(p, r) {
-                    let row = &matrix[row * inner..][..inner];
-                    for (group, weight) in panel.iter_mut().zip(row) {
+        for (ks, block) in self.blocks_mut() {
+            for (p, panel) in block.chunks_exact_mut(ks.len()).enumerate() {
+                let rows: [&[f32]; PANEL] = std::array::from_fn(|r| match source(p, r) {
+                    Some(row) => &matrix[row * inner..][ks.clone()],
+                    None => &[],
+                });
+                if rows.iter().all(|row| row.len() == panel.len()) {
+                    // All at once, so that a group is written once.
+                    for (k, group) in panel.iter_mut().enumerate() {
+                        *group = rows.map(|row| row[k]);
+                    }
+                    continue;
+                }
+                for (r, row) in rows.iter().enumerate() {
+                    for (group, weight) in panel.iter_mut().zip(*row) {
                         group[r] = *weight;
                     }
                 }
@@ -62,26 +89,46 @@ impl Panels {
         columns: usize,
         source: impl Fn(usize) -> usize,
     ) {
-        for (p, panel) in self.groups.chunks_exact_mut(self.inner).enumerate() {
-            let first = p * PANEL;
-            let width = PANEL.min(columns - first);
-            for (k, group) in panel.iter_mut().enumerate() {
-                group[..width].copy_from_slice(&matrix[source(k) * columns + first..][..width]);
+        for (ks, block) in self.blocks_mut() {
+            for (p, panel) in block.chunks_exact_mut(ks.len()).enumerate() {
+                let first = p * PANEL;
+                let width = PANEL.min(columns - first);
+                for (k, group) in ks.clone().zip(panel) {
+                    let row = &matrix[source(k) * columns + first..][..width];
+                    match row.first_chunk() {
+                        Some(row) => *group = *row,
+                        None => group[..width].copy_from_slice(row),
+                    }
+                }
             }
         }
     }
 
-    /// The number of panels.
-    #[inline(always)]
-    pub(crate) fn len(&self) -> usize {
-        self.panels
+    /// The ranges of inner indices that are multiplied at once, each with all its panels.
+    fn blocks_mut(&mut self) -> impl Iterator<Item = (Range<usize>, &mut [[f32; PANEL]])> {
+        let blocks = self.groups.chunks_mut(DEPTH * self.panels);
+        depths(self.inner).zip(blocks)
     }
 
-    /// Panels `p` to `p + P`.
+    /// The panels, a group at a time.
     #[inline(always)]
-    pub(crate) fn get<const P: usize>(&self, p: usize) -> [&[[f32; PANEL]]; P] {
-        std::array::from_fn(|i| &self.groups[(p + i) * self.inner..][..self.inner])
+    pub(crate) fn groups(&self) -> impl Iterator<Item = Range<usize>> {
+        let (panels, group) = (self.panels, self.group);
+        (0..panels).step_by(group).map(move |first| first..panels.min(first + group))
     }
+
+    /// Panels `p` to `p + P` of one of the ranges of [`depths`].
+    #[inline(always)]
+    pub(crate) fn get<const P: usize>(&self, p: usize, ks: &Range<usize>) -> [&[[f32; PANEL]]; P] {
+        let block = &self.groups[ks.start * self.panels..];
+        std::array::from_fn(|i| &block[(p + i) * ks.len()..][..ks.len()])
+    }
+}
+
+/// The ranges of so many inner indices that are multiplied one after the other.
+#[inline(always)]
+pub(crate) fn depths(inner: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..inner).step_by(DEPTH).map(move |first| first..inner.min(first + DEPTH))
 }
 
 /// Whether the register file holds the results of two panels of `C` registers a row.
@@ -125,32 +172,90 @@ pub(crate) enum Start<'a> {
     Zero,
 }
 
+/// A column of a matrix for each step: some rows of each of the steps of a tile.
+#[derive(Clone)]
+pub(crate) struct Columns<T> {
+    /// The rows of all steps.
+    pub(crate) rows: T,
+    /// How many a step has.
+    pub(crate) stride: usize,
+    /// Which of them the column is.
+    pub(crate) range: Range<usize>,
+}
+
+impl<T> Columns<T> {
+    /// All of the rows of a step.
+    #[inline(always)]
+    pub(crate) fn whole(rows: T, stride: usize) -> Self {
+        Columns { rows, stride, range: 0..stride }
+    }
+}
+
 /// `output = start + weights · column`: one row of output a row of the weights.
 #[inline(always)]
 pub(crate) fn product<S: Isa, const C: usize>(
     isa: S,
     weights: &Panels,
     column: &[Row<S, C>],
+    mut start: Start<'_>,
+    output: &mut [Row<S, C>],
+) {
+    for ks in depths(column.len()) {
+        panel_blocks(isa, weights, 0..weights.panels, &ks, &column[ks.clone()], start, output);
+        start = Start::Output;
+    }
+}
+
+/// The [`product`] with each of several columns, of the steps of a tile or of several tiles. The weights are read
+/// once for all of them.
+#[inline(always)]
+pub(crate) fn products<S: Isa, const C: usize>(
+    isa: S,
+    weights: &Panels,
+    columns: Columns<&[Row<S, C>]>,
+    mut start: Start<'_>,
+    outputs: Columns<&mut [Row<S, C>]>,
+) {
+    for ks in depths(columns.range.len()) {
+        let range = columns.range.start + ks.start..columns.range.start + ks.end;
+        for panels in weights.groups() {
+            let columns = columns.rows.chunks_exact(columns.stride);
+            for (column, output) in columns.zip(outputs.rows.chunks_exact_mut(outputs.stride)) {
+                let (column, output) = (&column[range.clone()], &mut output[outputs.range.clone()]);
+                panel_blocks(isa, weights, panels.clone(), &ks, column, start, output);
+            }
+        }
+        start = Start::Output;
+    }
+}
+
+/// The products of some panels with a part of a column.
+#[inline(always)]
+fn panel_blocks<S: Isa, const C: usize>(
+    isa: S,
+    weights: &Panels,
+    panels: Range<usize>,
+    ks: &Range<usize>,
+    column: &[Row<S, C>],
     start: Start<'_>,
     output: &mut [Row<S, C>],
 ) {
-    let mut p = 0;
-    if two_panels_fit::<S, C>() {
-        while p + 2 <= weights.len() {
-            product_block::<S, 2, C>(isa, weights, p, column, start, output);
-            p += 2;
-        }
+    let mut p = panels.start;
+    while two_panels_fit::<S, C>() && p + 2 <= panels.end {
+        panel_block::<S, 2, C>(isa, weights.get(p, ks), p, column, start, output);
+        p += 2;
     }
-    while p < weights.len() {
-        product_block::<S, 1, C>(isa, weights, p, column, start, output);
+    while p < panels.end {
+        panel_block::<S, 1, C>(isa, weights.get(p, ks), p, column, start, output);
         p += 1;
     }
 }
 
+/// The products of some panels, of which the first is number `p`.
 #[inline(always)]
-fn product_block<S: Isa, const P: usize, const C: usize>(
+fn panel_block<S: Isa, const P: usize, const C: usize>(
     isa: S,
-    weights: &Panels,
+    panels: [&[[f32; PANEL]]; P],
     p: usize,
     column: &[Row<S, C>],
     start: Start<'_>,
@@ -174,7 +279,7 @@ fn product_block<S: Isa, const P: usize, const C: usize>(
         }
         Start::Zero => {}
     }
-    let results = accumulate(isa, results, weights.get::<P>(p), column);
+    let results = accumulate(isa, results, panels, column);
     for (i, row) in output.iter_mut().enumerate() {
         *row = results[i / PANEL][i % PANEL];
     }

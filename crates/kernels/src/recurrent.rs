@@ -252,7 +252,7 @@ impl<'a> Pass<'a> {
                 );
                 tile.gather_or_zeros(own.carried, initial.cell);
             }
-            pass.forward(buffer, &|| true);
+            pass.forward(buffer);
             let Some(series) = output else { return };
             let mut of_head = Recycled::new(self.shape().head.map_or(0, |_| len * tile.width()));
             pass.head(buffer, &mut of_head);

@@ -16,7 +16,6 @@
 use super::activation::tanh;
 use super::cell::{Cell, minus_square};
 use super::level::Isa;
-use super::product::{Panels, Start, product};
 use super::tile::Row;
 
 /// The simple recurrent unit (Elman's network), with tanh.
@@ -29,14 +28,11 @@ impl Cell for SimpleRnn {
     #[inline(always)]
     fn forward<S: Isa, const C: usize>(
         isa: S,
-        recurrent: &Panels,
-        _bias: &[f32],
         gates: &mut [Row<S, C>],
-        before: &[Row<S, C>],
+        _before: &[Row<S, C>],
         after: &mut [Row<S, C>],
         _carried: &mut [Row<S, C>],
     ) {
-        product(isa, recurrent, before, Start::Output, gates);
         for (row, after) in gates.iter_mut().zip(after) {
             for x in row.iter_mut() {
                 *x = tanh(isa, *x);

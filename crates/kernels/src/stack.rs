@@ -17,6 +17,7 @@ use super::dropout::Mask;
 use super::layer::{
     Backward, Forward, Input, InputGradient, LayerKernel, Packed, Part, Traces, Weights,
 };
+use super::product::Columns;
 use super::shape::{CellKind, Shape};
 use super::tile::{Tile, TileKernel};
 use rayon::prelude::*;
@@ -128,8 +129,8 @@ impl StackShape {
 /// and its bias (O).
 pub(crate) struct Stack {
     pub(crate) shape: StackShape,
-    layers: Vec<Packed>,
-    head: Option<Dense>,
+    pub(crate) layers: Vec<Packed>,
+    pub(crate) head: Option<Dense>,
     /// Where the weights of each layer lie.
     of_layers: Vec<Range<usize>>,
 }
@@ -256,13 +257,9 @@ impl<'a> TilePass<'a> {
         }
     }
 
-    /// Forward, from the initial states in the buffer. Calls `go_on` before each layer, and returns false
-    /// where that did.
-    pub(crate) fn forward(self, buffer: &mut [f32], go_on: &(dyn Fn() -> bool + Sync)) -> bool {
+    /// Forward, from the initial states in the buffer.
+    pub(crate) fn forward(self, buffer: &mut [f32]) {
         for (l, layer) in self.stack.layers.iter().enumerate() {
-            if !go_on() {
-                return false;
-            }
             let (below, LayerBuffers { hidden, gates, carried, dropped, .. }) =
                 self.split(l, buffer);
             let input = self.read(l, below);
@@ -272,12 +269,12 @@ impl<'a> TilePass<'a> {
                 mask.apply(l, self.tile, dropped);
             }
         }
-        true
     }
 
     /// What the head makes of the last layer's outputs, (T·O, W).
     pub(crate) fn head(self, buffer: &[f32], output: &mut [f32]) {
         if let Some(dense) = &self.stack.head {
+            let output = Columns::whole(output, self.stack.shape.outputs());
             dense::Forward { dense, input: self.top(buffer), output }.run(self.tile);
         }
     }

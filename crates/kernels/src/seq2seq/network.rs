@@ -118,7 +118,7 @@ impl Network {
     }
 }
 
-/// One tile on its way through the network, in a training step or in a prediction.
+/// One tile on its way through the network, in a training step.
 #[derive(Clone, Copy)]
 pub(super) struct NetworkPass<'a> {
     pub(super) network: &'a Network,
@@ -174,9 +174,8 @@ impl<'a> NetworkPass<'a> {
         [self.steps[0] * features, self.steps[1] * outputs].map(|rows| rows * self.tile.width())
     }
 
-    /// From the past in the workspace to the predictions in its `output`. Returns false when `go_on` did,
-    /// which is called before each layer; the output then has no meaning.
-    pub(super) fn forward(self, work: &mut Workspace, go_on: &(dyn Fn() -> bool + Sync)) -> bool {
+    /// From the past in the workspace to the predictions in its `output`.
+    pub(super) fn forward(self, work: &mut Workspace) {
         let Workspace { past, encoder: of_encoder, decoder: of_decoder, output, .. } = work;
         let encoder = self.encoder(past);
         for l in 0..=self.top() {
@@ -185,29 +184,25 @@ impl<'a> NetworkPass<'a> {
             own.hidden[..state].fill(0.0);
             own.carried.fill(0.0);
         }
-        if !encoder.forward(of_encoder, go_on) {
-            return false;
-        }
+        encoder.forward(of_encoder);
         let decoder = self.decoder(self.decoder_input(encoder, of_encoder));
         for l in 0..=self.top() {
             let (own, state) = (decoder.layer(l, of_decoder), encoder.last(l, of_encoder));
             own.hidden[..state.len()].copy_from_slice(state);
             own.carried.copy_from_slice(encoder.carried(l, of_encoder));
         }
-        let go_on = decoder.forward(of_decoder, go_on);
+        decoder.forward(of_decoder);
         decoder.head(of_decoder, &mut output[..self.lens()[1]]);
-        go_on
     }
 
     /// From the gradient of the predictions in `output` to those of all gates.
     pub(super) fn backward(self, work: &mut Workspace) {
         let output_len = self.lens()[1];
         let Workspace { past, encoder: of_encoder, decoder: of_decoder, output, .. } = work;
-        let Some(gradients) = &mut work.gradients else { return };
-        let [first, second] = &mut gradients.streams;
+        let Workspace { streams: [first, second], context, summed, .. } = work;
         let encoder = self.encoder(past);
-        let context = &mut gradients.context[..self.network.shape.top() * self.tile.width()];
-        let summed = &mut gradients.summed[..self.summed_len()];
+        let context = &mut context[..self.network.shape.top() * self.tile.width()];
+        let summed = &mut summed[..self.summed_len()];
 
         let decoder = self.decoder(Input::Zeros); // which is not read on the way back
         decoder.head_backward(&output[..output_len], first);
@@ -246,8 +241,7 @@ impl<'a> NetworkPass<'a> {
         scratch: &mut [f32],
     ) {
         let encoder = self.encoder(&work.past);
-        let Some(gradients) = &work.gradients else { return };
-        let besides = [&work.output[..self.lens()[1]], &gradients.summed[..self.summed_len()]];
+        let besides = [&work.output[..self.lens()[1]], &work.summed[..self.summed_len()]];
         let (pass, buffer) = match half {
             Half::Encoder => (encoder, &work.encoder),
             Half::Decoder => {

@@ -1,7 +1,7 @@
 //! Tiles over threads, then the sum of gradients and the optimiser.
 
 use super::network::{Half, Network, NetworkPass, NetworkShape};
-use super::workspace::{GradientBuffers, Workspace};
+use super::workspace::Workspace;
 use crate::aligned::Aligned;
 use crate::dropout::Dropout;
 use crate::level::{Isa, Kernel, Level};
@@ -251,9 +251,8 @@ impl TrainStep {
         let width = Tile::whole(self.network.level);
         while self.workspaces.len() < workspaces {
             let (shape, lengths) = (&self.network.shape, self.lengths);
-            let gradients = Some(GradientBuffers::new(shape, lengths, width));
             let dropout = self.dropout.is_some();
-            self.workspaces.push(Workspace::new(shape, lengths, width, dropout, gradients));
+            self.workspaces.push(Workspace::new(shape, lengths, width, dropout));
         }
         let rows = hidden.iter().copied().max().unwrap_or(0).max(*features);
         let scratch = scratch_len(rows, self.network.level);
@@ -391,7 +390,7 @@ fn pass_tile(network: &Network, pass: Pass<'_>, tile: usize, work: &mut Workspac
     };
     gather(&mut work.past[..past_len], windows.past);
     gather(&mut work.future[..future_len], windows.future);
-    pass.forward(work, &|| true);
+    pass.forward(work);
     let squares = tile.level.run(Residual {
         output: &mut work.output[..future_len],
         target: &work.future[..future_len],
