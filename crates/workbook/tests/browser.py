@@ -2,7 +2,7 @@
 
 Run by browser.rs, with the workbook's own Python:
 
-    target/workbook/venv/bin/python crates/workbook/tests/browser.py [--screenshots docs | --time NOTEBOOK...]
+    target/workbook/venv/bin/python crates/workbook/tests/browser.py [--screenshots docs | --time NOTEBOOK... --wait 60]
 
 It works on copies of the notebooks in a folder of its own, which are trusted only as far as JupyterLab
 trusts a file that somebody has sent.
@@ -172,6 +172,8 @@ def main():
     parser.add_argument("--screenshots", metavar="FOLDER", help="where to put the README's pictures")
     parser.add_argument("--time", metavar="NOTEBOOK", nargs="+", type=Path, default=[],
                         help="tell the seconds that these take, instead of testing")
+    parser.add_argument("--wait", metavar="SECONDS", type=float, default=0,
+                        help="before they are opened: the kernel that starts with JupyterLab warms up meanwhile")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         notebooks = Path(folder, "notebooks")
@@ -193,6 +195,7 @@ def main():
         wait("the server", lambda: urllib.request.urlopen(f"{url}/api").status == 200)
         page = Page(arguments.browser, Path(folder, "profile"))
         stack.callback(page.close)
+        time.sleep(arguments.wait)
         for i, notebook in enumerate(arguments.time):
             print(f"{notebook}: {measure(page, f'{url}/lab/tree/{i}.ipynb?reset')}", flush=True)
         if not arguments.time:
