@@ -60,7 +60,7 @@ class OneDnn:
         return self.create("memory_desc", count, sizes, F32, tag, how="create_with_tag")
 
     def filled(self, description):
-        """Memory with small numbers, as what takes long depends on none of them."""
+        """Memory with small numbers: the time does not depend on the values."""
         memory, data = self.create("memory", description, self.engine, ALLOCATE), c_void_p()
         self.call("memory_get_data_handle", memory, byref(data))
         count = self.library.dnnl_memory_desc_get_size(description) // 4

@@ -438,9 +438,10 @@ def main():
 
     configurations = [Configuration(line) for line in product(a.binary).splitlines()]
     peers = a.peers.split(",")
-    for name in [*a.names, *peers]:
-        if name not in [c.name for c in configurations] and name not in PEERS:
-            sys.exit(f"{name} is neither a configuration nor one of {', '.join(PEERS)}.")
+    for chosen, known in ((a.names, [c.name for c in configurations]), (peers, list(PEERS))):
+        for name in chosen:
+            if name not in known:
+                sys.exit(f"{name} is none of {', '.join(known)}.")
     if os.getloadavg()[0] > 0.5:
         print("The machine is busy: the peers' times are too long.", file=sys.stderr)
     print(f"Milliseconds of a training step in f32, smallest (median) of {a.rounds} rounds of {a.seconds} s, "

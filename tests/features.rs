@@ -1,6 +1,9 @@
 //! That what takes longest to compile has the same features with polars as without: cargo then compiles it
 //! once for the notebooks of both kinds. Some dependencies in `Cargo.toml` are there for that alone.
 
+// Without the feature, what polars depends on may not be there to be looked at.
+#![cfg(feature = "polars")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 

@@ -116,7 +116,7 @@ impl<E: Dtype, D: Device<E>> Dense<E, D> {
         self.outputs_of(x, reference::run)
     }
 
-    /// As `run` computes it: a stack without layers, of no kind of cell, has these weights on top.
+    /// Runs this layer as the head of a stack without recurrent layers; the type of the cell is arbitrary.
     fn outputs_of<T: Tape<E, D>>(
         &self,
         x: Sequence<E, D, T>,

@@ -15,8 +15,8 @@ use crate::error::{Error, Result};
 use crate::file;
 use crate::layers::{Dense, Initializer, Parameters, RecurrentCell, Stack, flat_weights};
 
-/// The kind of a model's cells, among the file's metadata. Of those that there are, the sizes of the weights
-/// tell them apart, too.
+/// The kind of a model's cells, among the file's metadata. The sizes of the weights tell today's kinds apart,
+/// too.
 const CELL: &str = "cell";
 /// What a model's decoder reads, among the file's metadata: its weights need not tell.
 const DECODER_INPUT: &str = "decoder_input";

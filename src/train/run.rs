@@ -108,8 +108,8 @@ pub(super) fn run(
     Ok(history)
 }
 
-/// Calls `train` with a model and its weights, and gives the model those that this leaves: after a panic, as
-/// one of a forward pass in a cell, too.
+/// Trains a model on a copy of its weights, and writes them back even after a panic, as one in the forward pass
+/// of a cell.
 pub(super) fn with_weights<D: Device<f32>, M: Parameters<f32, D> + ?Sized>(
     model: &mut M,
     train: impl FnOnce(&mut M, &mut Vec<f32>) -> Result<History>,

@@ -43,7 +43,7 @@ pub(crate) trait Cell {
         k
     }
 
-    /// The panels of `weight_hh` as [`recur`](Cell::recur) wants them.
+    /// The panels of `weight_hh` as [`recur`](Cell::recur) reads them.
     fn new_recurrent(hidden: usize) -> Panels {
         Panels::new(Self::GATES * hidden, hidden)
     }

@@ -84,7 +84,7 @@ impl Cell for Gru {
     ) {
         let hidden = bias.len();
         for ks in depths(hidden) {
-            for panels in recurrent.groups() {
+            for panels in recurrent.batches() {
                 for i in 0..tiles {
                     let before = &before[i * hidden..][ks.clone()];
                     let gates = &mut gates[i * Self::SAVED * hidden..][..Self::SAVED * hidden];

@@ -1,4 +1,4 @@
-//! A cell over time: forward, then backward, for one tile.
+//! A cell over time: forward, then backward, for one tile; or one step forward, [`Step`], for some tiles.
 //!
 //! ```text
 //! forward   gates(t) ← W_ih x(t) + b          for all t, no step waits for another

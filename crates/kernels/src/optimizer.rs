@@ -102,12 +102,21 @@ pub fn clip_factor(norm: f64, clip_norm: f64) -> f64 {
 
 /// The length of a gradient, √(Σ g²), added up in an order that does not depend on the threads.
 pub fn norm(gradient: &[f32]) -> f64 {
-    let squares: Vec<f64> = gradient.par_chunks(CHUNK).map(squared_length).collect();
-    squares.iter().sum::<f64>().sqrt()
+    squared_length(gradient).sqrt()
 }
 
-/// The sum of squares of a range of a gradient. The order of the additions is fixed.
+/// The sum of squares of a range of a gradient: of its halves, and so on down to a chunk.
 fn squared_length(gradient: &[f32]) -> f64 {
+    if gradient.len() <= CHUNK {
+        return sum_of_squares(gradient);
+    }
+    let (left, right) = gradient.split_at(gradient.len().div_ceil(2));
+    let (left, right) = rayon::join(|| squared_length(left), || squared_length(right));
+    left + right
+}
+
+/// The same of a chunk. The order of the additions is fixed.
+fn sum_of_squares(gradient: &[f32]) -> f64 {
     // As many sums as fill the vector registers, each of them independent of the others.
     let mut sums = [0.0; 16];
     for values in gradient.chunks(sums.len()) {

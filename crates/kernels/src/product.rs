@@ -23,13 +23,13 @@ use std::ops::Range;
 /// Rows of a panel. Six is what 16 registers allow with two registers a row.
 pub(crate) const PANEL: usize = 6;
 
-/// The most inner indices that are multiplied at once: so many rows of a tile take half of the first-level
-/// cache.
+/// The most inner indices that are multiplied at once: so many rows of a tile take 16 KB of the first-level cache
+/// with AVX2, and 32 KB with AVX-512.
 const DEPTH: usize = 256;
 
-/// Bytes of the panels that are multiplied with one column after the other: they stay in the second-level cache
-/// meanwhile, and the column in the first.
-const GROUP: usize = 128 << 10;
+/// Bytes of a batch of panels, which are multiplied with one column after the other: they stay in the
+/// second-level cache meanwhile, and the column in the first.
+const BATCH: usize = 128 << 10;
 
 /// The results of one panel: a register block.
 pub(crate) type Block<S, const C: usize> = [Row<S, C>; PANEL];
@@ -38,8 +38,8 @@ pub(crate) type Block<S, const C: usize> = [Row<S, C>; PANEL];
 pub(crate) struct Panels {
     inner: usize,
     panels: usize,
-    /// How many are multiplied with one column after the other, an even number.
-    group: usize,
+    /// How many are a batch, an even number.
+    batch: usize,
     groups: Vec<[f32; PANEL]>,
 }
 
@@ -48,8 +48,8 @@ impl Panels {
     pub(crate) fn new(rows: usize, inner: usize) -> Self {
         let panels = rows.div_ceil(PANEL);
         let bytes = size_of::<[f32; PANEL]>() * inner.clamp(1, DEPTH);
-        let group = (GROUP / bytes).max(2) / 2 * 2;
-        Panels { inner, panels, group, groups: vec![[0.0; PANEL]; panels * inner] }
+        let batch = (BATCH / bytes).max(2) / 2 * 2;
+        Panels { inner, panels, batch, groups: vec![[0.0; PANEL]; panels * inner] }
     }
 
     /// Copies rows of a matrix in: row `r` of panel `p` is the row `source(p, r)` of `matrix`.
@@ -110,11 +110,11 @@ impl Panels {
         depths(self.inner).zip(blocks)
     }
 
-    /// The panels, a group at a time.
+    /// The panels, a batch at a time.
     #[inline(always)]
-    pub(crate) fn groups(&self) -> impl Iterator<Item = Range<usize>> {
-        let (panels, group) = (self.panels, self.group);
-        (0..panels).step_by(group).map(move |first| first..panels.min(first + group))
+    pub(crate) fn batches(&self) -> impl Iterator<Item = Range<usize>> {
+        let (panels, batch) = (self.panels, self.batch);
+        (0..panels).step_by(batch).map(move |first| first..panels.min(first + batch))
     }
 
     /// Panels `p` to `p + P` of one of the ranges of [`depths`].
@@ -218,7 +218,7 @@ pub(crate) fn products<S: Isa, const C: usize>(
 ) {
     for ks in depths(columns.range.len()) {
         let range = columns.range.start + ks.start..columns.range.start + ks.end;
-        for panels in weights.groups() {
+        for panels in weights.batches() {
             let columns = columns.rows.chunks_exact(columns.stride);
             for (column, output) in columns.zip(outputs.rows.chunks_exact_mut(outputs.stride)) {
                 let (column, output) = (&column[range.clone()], &mut output[outputs.range.clone()]);

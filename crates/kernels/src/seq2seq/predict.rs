@@ -1,7 +1,7 @@
 //! The forward pass alone.
 //!
-//! Nothing is kept for a way back: each step goes through all layers, and leaves their states to the next one.
-//! Some tiles go side by side, so that the weights are read once a step for all of them.
+//! Nothing is kept for a backward pass: each step goes through all layers, and leaves their states to the next
+//! one. Some tiles go side by side, so that the weights are read once a step for all of them.
 
 use super::network::{Network, NetworkShape};
 use crate::DecoderInput;
@@ -58,6 +58,9 @@ impl Network {
         let unused = || unused.lock().unwrap_or_else(PoisonError::into_inner);
         let ended = AtomicBool::new(false);
         let run = |(tiles, mut output): (&[Tile], &mut [f32])| {
+            if ended.load(Ordering::Relaxed) {
+                return;
+            }
             let found = unused().pop();
             let mut buffers = found.unwrap_or_else(|| Buffers::new(&self.shape, lens, lanes));
             let pass = Pass { network: self, tiles, lens, go_on };
@@ -77,7 +80,7 @@ impl Network {
             }
             unused().push(buffers);
         };
-        if tiles.len() <= 1 {
+        if series <= Tile::whole(self.level) {
             // Not worth a thread.
             jobs.for_each(run);
         } else {
@@ -191,7 +194,7 @@ impl Pass<'_> {
         true
     }
 
-    /// Takes a step through the layers of a stack. Returns false when `go_on` did.
+    /// Takes a step through the layers of a stack, unless `go_on` returns false.
     fn step(
         self,
         stack: &Stack,
@@ -200,6 +203,9 @@ impl Pass<'_> {
         gates: &mut [f32],
         before: &mut [f32],
     ) -> bool {
+        if !(self.go_on)() {
+            return false;
+        }
         let lanes = self.tiles.len() * self.tile().width();
         let mut input = input;
         for (layer, State { hidden, carried }) in stack.layers.iter().zip(states) {
@@ -217,6 +223,6 @@ impl Pass<'_> {
             .run(self.tile());
             input = StepInput::Columns(Columns::whole(after, units));
         }
-        (self.go_on)()
+        true
     }
 }
