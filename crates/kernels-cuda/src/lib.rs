@@ -102,6 +102,7 @@ mod tests;
 
 #[cfg(feature = "cuda")]
 use cudarc::{cublas::result::CublasError, driver::DriverError};
+use seq2seq_kernels::recurrent::CellKind;
 use seq2seq_kernels::seq2seq::NetworkShape;
 use std::fmt;
 
@@ -124,14 +125,17 @@ pub struct Error(String);
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The text that NVIDIA's compiler gets for the one kernel of a network, the steps of past and future, and batches of so
-/// many series, on a GPU with these limits; none if it does not fit. For those who want to look at what
-/// becomes of it.
+/// many series, on a GPU with these limits; none if it does not fit, or has other cells than GRUs. For those who
+/// want to look at what becomes of it.
 pub fn source(
     shape: &NetworkShape,
     [past_steps, future_steps]: [usize; 2],
     batch: usize,
     limits: Limits,
 ) -> Option<String> {
+    if shape.cell != CellKind::Gru {
+        return None;
+    }
     let plan = plan::Plan::new(shape, past_steps, future_steps, batch, limits)?;
     Some(format!("{}{}", plan.defines(), FUSED))
 }
