@@ -20,31 +20,42 @@ pub(crate) struct Configuration {
     pub(crate) decoder_input: DecoderInput,
 }
 
+const E1: Configuration = gru("e1", 100, 10, 2, &[12; 2], RepeatLast);
+const KERAS: Configuration = gru("keras", 512, 15, 1, &[35; 2], Zeros);
+const E2: Configuration = gru("e2", 50, 15, 1, &[35; 2], RepeatLast);
+const E3: Configuration = gru("e3", 100, 30, 1, &[100; 2], RepeatLast);
+const BTC: Configuration = gru("btc", 100, 40, 2, &[64; 2], RepeatLast);
+const E2BIG: Configuration = gru("e2big", 50, 15, 1, &[500; 3], RepeatLast);
+
+/// Of GRUs, and of LSTMs of the same sizes.
 pub(crate) const CONFIGURATIONS: [Configuration; 12] = [
-    configuration("e1", Gru, 100, 10, 2, &[12; 2], RepeatLast),
-    configuration("keras", Gru, 512, 15, 1, &[35; 2], Zeros),
-    configuration("e2", Gru, 50, 15, 1, &[35; 2], RepeatLast),
-    configuration("e3", Gru, 100, 30, 1, &[100; 2], RepeatLast),
-    configuration("btc", Gru, 100, 40, 2, &[64; 2], RepeatLast),
-    configuration("e2big", Gru, 50, 15, 1, &[500; 3], RepeatLast),
-    configuration("e1_lstm", Lstm, 100, 10, 2, &[12; 2], RepeatLast),
-    configuration("keras_lstm", Lstm, 512, 15, 1, &[35; 2], Zeros),
-    configuration("e2_lstm", Lstm, 50, 15, 1, &[35; 2], RepeatLast),
-    configuration("e3_lstm", Lstm, 100, 30, 1, &[100; 2], RepeatLast),
-    configuration("btc_lstm", Lstm, 100, 40, 2, &[64; 2], RepeatLast),
-    configuration("e2big_lstm", Lstm, 50, 15, 1, &[500; 3], RepeatLast),
+    E1,
+    KERAS,
+    E2,
+    E3,
+    BTC,
+    E2BIG,
+    lstm("e1_lstm", E1),
+    lstm("keras_lstm", KERAS),
+    lstm("e2_lstm", E2),
+    lstm("e3_lstm", E3),
+    lstm("btc_lstm", BTC),
+    lstm("e2big_lstm", E2BIG),
 ];
 
-const fn configuration(
+const fn gru(
     name: &'static str,
-    cell: CellKind,
     batch: usize,
     steps: usize,
     features: usize,
     hidden: &'static [usize],
     decoder_input: DecoderInput,
 ) -> Configuration {
-    Configuration { name, cell, batch, steps, features, hidden, decoder_input }
+    Configuration { name, cell: Gru, batch, steps, features, hidden, decoder_input }
+}
+
+const fn lstm(name: &'static str, of_grus: Configuration) -> Configuration {
+    Configuration { name, cell: Lstm, ..of_grus }
 }
 
 /// Series of the data set that batches are drawn from.
@@ -131,11 +142,7 @@ impl Configuration {
     pub(crate) fn multiply_adds(&self) -> f64 {
         let steps = self.steps as f64;
         let top = self.hidden[self.hidden.len() - 1];
-        let gates = match self.cell {
-            CellKind::SimpleRnn => 1,
-            Gru => 3,
-            Lstm => 4,
-        };
+        let gates = self.cell.gates();
         let mut sum = 3.0 * steps * (top * self.features) as f64;
         for decoder in [false, true] {
             let mut input = if decoder { top } else { self.features };

@@ -59,8 +59,11 @@ impl Dataset {
         future_steps: usize,
         features: usize,
     ) -> Result<Self> {
-        let steps = [("past_steps", past_steps), ("future_steps", future_steps)];
-        check_sizes([steps[0], steps[1], ("features", features)])?;
+        check_sizes([
+            ("past_steps", past_steps),
+            ("future_steps", future_steps),
+            ("features", features),
+        ])?;
         let series = past.len() / (past_steps * features);
         if series == 0 {
             return Err(Error::Data(format!(

@@ -50,8 +50,9 @@ impl RollingOrigin {
     pub fn folds(&self, steps: usize) -> Result<Vec<Fold>> {
         let Self { first, test, window } = *self;
         check_sizes([("first", first), ("test", test)])?;
-        let what = ", the steps before the first origin";
-        window.map_or(Ok(()), |size| check_number("window", size, first, what))?;
+        if let Some(size) = window {
+            check_number("window", size, first, ", the steps before the first origin")?;
+        }
         let origins = (first..).step_by(test).take_while(|origin| origin + test <= steps);
         let folds: Vec<_> = origins
             .map(|origin| Fold {

@@ -130,7 +130,7 @@ impl Hyperparameters {
             weight_decay: decay, learning_rate: rate, validation_fraction: fraction, ..
         } = *self;
         let (norm, seconds) = (self.clip_norm.unwrap_or(1.0), self.max_seconds.unwrap_or(1.0));
-        // Written so that NaN fails each of them.
+        // Written so that NaN fails each of them; what is `None` stands for a number that fits.
         for (name, value, fits, allowed) in [
             ("weight_decay", decay, decay >= 0.0 && decay.is_finite(), "0 or more"),
             ("learning_rate", rate, rate > 0.0 && rate <= 1.0, "above 0 and at most 1"),

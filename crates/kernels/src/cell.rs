@@ -89,7 +89,8 @@ pub(crate) trait Cell {
     }
 
     /// The second half of a step, of one tile: from the sums in `gates` and the state before, the gates to save
-    /// and the state after. What is carried beside the output is replaced in `carried`.
+    /// and the state after. What is carried beside the output is replaced in `carried`. Apart from the first
+    /// half, because with the registers free of the inner products the units overlap better.
     fn forward<S: Isa, const C: usize>(
         isa: S,
         gates: &mut [Row<S, C>],

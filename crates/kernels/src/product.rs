@@ -172,19 +172,19 @@ pub(crate) enum Start<'a> {
     Zero,
 }
 
-/// A column of a matrix for each step: some rows of each of the steps of a tile.
+/// A column of a matrix for each step of a tile, or for each of several tiles: some of its rows.
 #[derive(Clone)]
 pub(crate) struct Columns<T> {
-    /// The rows of all steps.
+    /// The rows of all steps or tiles, one after the other.
     pub(crate) rows: T,
-    /// How many a step has.
+    /// How many each has.
     pub(crate) stride: usize,
     /// Which of them the column is.
     pub(crate) range: Range<usize>,
 }
 
 impl<T> Columns<T> {
-    /// All of the rows of a step.
+    /// All rows of each.
     #[inline(always)]
     pub(crate) fn whole(rows: T, stride: usize) -> Self {
         Columns { rows, stride, range: 0..stride }

@@ -41,8 +41,11 @@ impl Sizes {
         mut one: impl FnMut(&mut ChaCha8Rng, &mut Vec<f32>),
     ) -> Result<Dataset> {
         let Sizes { series, past_steps, future_steps, features } = self;
-        let steps = [("past_steps", past_steps), ("future_steps", future_steps)];
-        check_sizes([("series", series), steps[0], steps[1]])?;
+        check_sizes([
+            ("series", series),
+            ("past_steps", past_steps),
+            ("future_steps", future_steps),
+        ])?;
         let mut past = Vec::with_capacity(series * past_steps * features);
         let mut future = Vec::with_capacity(series * future_steps * features);
         let mut values = Vec::with_capacity(self.steps() * features);

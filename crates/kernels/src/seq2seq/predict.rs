@@ -150,10 +150,15 @@ impl Pass<'_> {
         self.tiles[0]
     }
 
+    /// The lanes of all tiles.
+    fn lanes(self) -> usize {
+        self.tiles.len() * self.tile().width()
+    }
+
     /// From the past to the output. Returns false when `go_on` did.
     fn run(self, buffers: &mut Buffers) -> bool {
         let Network { shape, encoder, decoder, .. } = self.network;
-        let lanes = self.tiles.len() * self.tile().width();
+        let lanes = self.lanes();
         let Buffers { past, output, states, gates, before, projected } = buffers;
         let [past_len, future_len] = self.lens;
         for State { hidden, carried } in &mut *states {
@@ -206,7 +211,7 @@ impl Pass<'_> {
         if !(self.go_on)() {
             return false;
         }
-        let lanes = self.tiles.len() * self.tile().width();
+        let lanes = self.lanes();
         let mut input = input;
         for (layer, State { hidden, carried }) in stack.layers.iter().zip(states) {
             let Shape { hidden: units, .. } = layer.shape;

@@ -57,8 +57,7 @@ impl Share {
 
 /// Trains an encoder-decoder, one batch a call.
 ///
-/// A step allocates nothing, once it has seen batches of all its sizes, but the sums of a gradient that may
-/// have to be clipped. It runs on the rayon pool that it
+/// A step allocates nothing, once it has seen batches of all its sizes. It runs on the rayon pool that it
 /// is called from; where steps are short, enter the pool once for many of them, with
 /// [`rayon::scope`].
 pub struct TrainStep {
